@@ -193,8 +193,11 @@ impl VerifiedCertificate {
             .find(|extension| extension.extn_id.to_string() == ENTITLEMENT_OID_TEXT)
             .map(|extension| Entitlement::from_der(extension.extn_value.as_bytes()))
             .transpose()?;
+        // DER writes a zero before a serial number whose highest bit is set; no tool shows it.
+        let serial = tbs.serial_number().as_bytes();
+        let serial = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial);
         Ok(Self {
-            serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+            serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
             not_after: i64::try_from(not_after)
                 .ok()
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())

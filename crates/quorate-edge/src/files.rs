@@ -1,0 +1,116 @@
+//! Files that are read with a clear error and written whole or not at all.
+
+use quorate_core::{Code, Error, Result};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+/// Who may read a file that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody on the machine.
+    Public,
+    /// The owner alone: private keys and stores.
+    Private,
+}
+
+/// The whole of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| reading(path, &error))
+}
+
+/// The whole of a text file.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| {
+        Error::new(
+            Code::DocumentInvalid,
+            format!("{} is not a text file", path.display()),
+            "give the file that was meant",
+        )
+    })
+}
+
+/// Writes a file so that a reader, or this machine after a power cut, finds the old content or the new and
+/// never a part: a temporary file beside it, flushed to the disk, takes its place.
+pub fn write(path: &Path, content: &[u8], access: Access) -> Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = match access {
+        Access::Public => 0o644,
+        Access::Private => 0o600,
+    };
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".quorate-")
+            .permissions(std::fs::Permissions::from_mode(mode))
+            .tempfile_in(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        std::fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| writing(path, &error))
+}
+
+/// Makes a directory, and those above it, that only the owner can enter.
+pub fn make_private_directory(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| writing(path, &error))
+}
+
+/// Says why reading failed.
+pub fn reading(path: &Path, error: &io::Error) -> Error {
+    let next = match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "run the command as the user who owns it, or with sudo",
+        io::ErrorKind::IsADirectory => "give a file, not a directory",
+        _ => "check the disk and the path",
+    };
+    Error::new(Code::Unreadable, format!("{} cannot be read: {}", path.display(), plain(error)), next)
+}
+
+/// Says why writing failed.
+pub fn writing(path: &Path, error: &io::Error) -> Error {
+    let (code, next) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Code::DiskFull, "free some space; nothing that was stored before is lost")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => (Code::Unwritable, "mount the file system for writing"),
+        io::ErrorKind::PermissionDenied => {
+            (Code::Unwritable, "run the command as the user who owns it, or with sudo")
+        }
+        _ => (Code::Unwritable, "check the disk and the path"),
+    };
+    Error::new(code, format!("{} cannot be written: {}", path.display(), plain(error)), next)
+}
+
+/// The system's words without the number that Rust adds.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_private_and_replaced_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        write(&path, b"one", Access::Private).unwrap();
+        write(&path, b"two", Access::Private).unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn failures_say_what_happened_and_what_to_do() {
+        let error = read(Path::new("/nowhere/catalog.jws")).unwrap_err();
+        assert_eq!(
+            error.report(),
+            "error Q601: /nowhere/catalog.jws cannot be read: no such file or directory\nnext: check the path"
+        );
+        let full = writing(Path::new("store"), &io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.code, Code::DiskFull);
+    }
+}

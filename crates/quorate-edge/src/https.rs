@@ -1,0 +1,135 @@
+//! The way to the vendor's activation service: HTTPS, through whatever proxy the machine is set up for.
+//!
+//! The service's certificate must chain to the vendor root or to one that the machine trusts anyway, as it
+//! does when the vendor has a public certificate or the proxy looks into TLS. Neither could forge anything:
+//! every document that comes back is signed, and the product key is never sent.
+
+use crate::clock::Clock;
+use quorate_core::certificate::VendorRoot;
+use quorate_core::{Code, Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection to one vendor's service.
+#[derive(Debug)]
+pub struct ServiceClient {
+    base: String,
+    client: reqwest::Client,
+}
+
+impl ServiceClient {
+    /// The service at `url`. The proxy is `proxy`, or else what `HTTPS_PROXY` and `NO_PROXY` say.
+    pub fn new(url: &str, root: &VendorRoot, proxy: Option<&str>, clock: &Clock) -> Result<Self> {
+        let base = url.trim_end_matches('/').to_owned();
+        let parsed = reqwest::Url::parse(&base).ok().filter(|url| url.scheme() == "https" && url.has_host());
+        if parsed.is_none() {
+            return Err(Error::new(
+                Code::AddressInvalid,
+                format!("{} is not the URL of an activation service", quorate_core::identifier::quoted(url)),
+                "write it as in \"https://activation.contoso.example\"",
+            ));
+        }
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(root, clock)?)
+            .https_only(true)
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(30))
+            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| {
+                Error::new(
+                    Code::AddressInvalid,
+                    // A proxy's URL may hold a password, so it is not repeated.
+                    "the proxy is not given as a URL",
+                    "write it as in \"http://proxy.example:3128\"",
+                )
+            })?);
+        }
+        let client = builder.build().map_err(|error| {
+            Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
+        })?;
+        Ok(Self { base, client })
+    }
+
+    /// Posts a request and reads its answer; an error that the service gives is given on as it is.
+    pub async fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, request: &Q) -> Result<A> {
+        let url = format!("{}{path}", self.base);
+        let answer =
+            self.client.post(url).json(request).send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()));
+        }
+        let problem: Problem =
+            serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()))?;
+        Err(Error { code: problem.code, what: problem.detail, next: problem.next })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Error {
+        Error::new(
+            Code::ServiceUnreachable,
+            format!("the activation service {} cannot be reached: {}", self.base, innermost(error)),
+            "if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or activate by telephone: \
+             `quorate-host dti`, then `quorate-host atp`",
+        )
+    }
+
+    fn not_a_service(&self, status: u16) -> Error {
+        Error::new(
+            Code::NotAHost,
+            format!("what answers at {} is not an activation service (HTTP status {status})", self.base),
+            "check the URL; a proxy may have answered in its place",
+        )
+    }
+}
+
+/// An error in the form of RFC 9457, as the vendor's service sends it.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Problem {
+    /// What kind of problem, as a URI; the code tells more.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code's summary.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened.
+    pub detail: String,
+    /// Our stable code.
+    pub code: Code,
+    /// What to do next.
+    pub next: String,
+}
+
+fn tls(root: &VendorRoot, clock: &Clock) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(root.der().clone()).map_err(|error| {
+        Error::new(
+            Code::DocumentInvalid,
+            format!("the vendor root cannot be used ({error})"),
+            "install the license pack again",
+        )
+    })?;
+    // A machine without any root of its own still reaches a service with the vendor's.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| {
+            Error::new(Code::Internal, format!("TLS 1.3 is not available ({error})"), "please report this")
+        })?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The cause at the bottom, which says most.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
