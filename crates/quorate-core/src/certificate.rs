@@ -46,7 +46,7 @@ impl Role {
     fn usage(self) -> KeyUsage {
         match self {
             Role::Host => KeyUsage::server_auth(),
-            Role::Issuer => KeyUsage::required(DOCUMENT_SIGNING),
+            Role::Issuer => KeyUsage::required_if_present(DOCUMENT_SIGNING),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! every document that comes back is signed, and the product key is never sent.
 
 use crate::clock::Clock;
+use crate::problem::Problem;
 use quorate_core::certificate::VendorRoot;
 use quorate_core::{Code, Error, Result};
 use serde::Serialize;
@@ -65,7 +66,7 @@ impl ServiceClient {
         }
         let problem: Problem =
             serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()))?;
-        Err(Error { code: problem.code, what: problem.detail, next: problem.next })
+        Err(problem.into())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
@@ -84,24 +85,6 @@ impl ServiceClient {
             "check the URL; a proxy may have answered in its place",
         )
     }
-}
-
-/// An error in the form of RFC 9457, as the vendor's service sends it.
-#[derive(Debug, Serialize, serde::Deserialize)]
-pub struct Problem {
-    /// What kind of problem, as a URI; the code tells more.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The code's summary.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened.
-    pub detail: String,
-    /// Our stable code.
-    pub code: Code,
-    /// What to do next.
-    pub next: String,
 }
 
 fn tls(root: &VendorRoot, clock: &Clock) -> Result<rustls::ClientConfig> {

@@ -9,10 +9,13 @@
 
 pub mod clock;
 pub mod command_line;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod files;
 #[cfg(feature = "https")]
 pub mod https;
 pub mod machine;
+pub mod problem;
 pub mod random;
 #[cfg(feature = "server")]
 pub mod server;

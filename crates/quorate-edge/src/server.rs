@@ -221,6 +221,33 @@ where
     }
 }
 
+/// Completes when the program is asked to stop: by Ctrl-C, or by SIGTERM as service managers do.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be handled");
+            // Without a handler the system ends the program itself.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+/// The threads on which a program serves.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().map_err(|error| {
+        Error::new(
+            Code::Internal,
+            format!("no threads can be started ({error})"),
+            "check the system's limits",
+        )
+    })
+}
+
 /// How many requests a connection has, and has had.
 struct Activity {
     under_way: AtomicUsize,

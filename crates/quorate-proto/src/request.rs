@@ -54,8 +54,9 @@ pub fn from_wire(wire: &v1::ActivateRequest) -> Result<ActivationRequest> {
         cmid: wire.cmid.parse()?,
         hardware: HardwareId::from_bytes(&wire.hardware_id)
             .ok_or_else(|| invalid(&format!("hardware_id has {} bytes, not 32", wire.hardware_id.len())))?,
-        status: LicenseStatus::from_number(wire.license_status)
-            .ok_or_else(|| invalid(&format!("license_status {} is not one of 0 to 6", wire.license_status)))?,
+        status: LicenseStatus::from_number(wire.license_status).ok_or_else(|| {
+            invalid(&format!("license_status {} is not one of 0 to 6", wire.license_status))
+        })?,
         minutes_left: wire.minutes_left,
         threshold: wire.threshold,
         client_time: Timestamp::from_millisecond(wire.client_time_ms)
@@ -95,23 +96,25 @@ mod tests {
             (0..7usize, any::<u32>(), any::<u32>(), 0..4_000_000_000_000i64),
             ("[a-z0-9.-]{0,40}", any::<bool>(), any::<u128>(), any::<Option<u128>>()),
         )
-            .prop_map(|((application, sku, cmid, hardware), (status, minutes_left, threshold, time), rest)| {
-                let (machine_name, virtual_machine, nonce, previous) = rest;
-                ActivationRequest {
-                    application: ApplicationId(Uuid::from_u128(application)),
-                    sku: ActivationId(Uuid::from_u128(sku)),
-                    cmid: Cmid(Uuid::from_u128(cmid)),
-                    hardware: HardwareId::from_bytes(&hardware).unwrap(),
-                    status: LicenseStatus::ALL[status],
-                    minutes_left,
-                    threshold,
-                    client_time: Timestamp::from_millisecond(time).unwrap(),
-                    machine_name,
-                    virtual_machine,
-                    nonce: Nonce(nonce),
-                    previous_cmid: previous.map(|cmid| Cmid(Uuid::from_u128(cmid))),
-                }
-            })
+            .prop_map(
+                |((application, sku, cmid, hardware), (status, minutes_left, threshold, time), rest)| {
+                    let (machine_name, virtual_machine, nonce, previous) = rest;
+                    ActivationRequest {
+                        application: ApplicationId(Uuid::from_u128(application)),
+                        sku: ActivationId(Uuid::from_u128(sku)),
+                        cmid: Cmid(Uuid::from_u128(cmid)),
+                        hardware: HardwareId::from_bytes(&hardware).unwrap(),
+                        status: LicenseStatus::ALL[status],
+                        minutes_left,
+                        threshold,
+                        client_time: Timestamp::from_millisecond(time).unwrap(),
+                        machine_name,
+                        virtual_machine,
+                        nonce: Nonce(nonce),
+                        previous_cmid: previous.map(|cmid| Cmid(Uuid::from_u128(cmid))),
+                    }
+                },
+            )
     }
 
     proptest! {
@@ -148,7 +151,10 @@ mod tests {
         );
         assert_eq!(what(|w| w.nonce.truncate(3)), "the request cannot be: nonce has 3 bytes, not 16");
         assert_eq!(what(|w| w.hardware_id.clear()), "the request cannot be: hardware_id has 0 bytes, not 32");
-        assert_eq!(what(|w| w.license_status = 7), "the request cannot be: license_status 7 is not one of 0 to 6");
+        assert_eq!(
+            what(|w| w.license_status = 7),
+            "the request cannot be: license_status 7 is not one of 0 to 6"
+        );
         assert_eq!(what(|w| w.cmid = "x".to_owned()), "\"x\" is not a client machine id (CMID)");
         assert_eq!(
             what(|w| w.machine_name = "x".repeat(256)),

@@ -1,0 +1,126 @@
+//! The REST interface: JSON over HTTPS, errors as RFC 9457 problems that carry our code and next step.
+//!
+//! Nobody signs in here: what proves the right to an activation is in the request itself.
+
+use crate::service::Service;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use quorate_core::host_activation::HostActivationRequest;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::problem::Problem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The routes over a service.
+pub fn router(service: Service) -> Router {
+    Router::new()
+        .route("/v1/host-activations", post(activate_host))
+        .route("/v1/catalog", get(catalog))
+        .route("/v1/revocations", get(revocations))
+        .fallback(async || Answer::<()>(Err(nothing_here())))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(Shared(Arc::new(Mutex::new(service))))
+}
+
+async fn activate_host(State(service): State<Shared>, body: Bytes) -> Response {
+    let request: Result<HostActivationRequest> = serde_json::from_slice(&body).map_err(|error| {
+        Error::new(
+            Code::RequestInvalid,
+            format!("the request cannot be read: {error}"),
+            "compare it with the documentation of POST /v1/host-activations",
+        )
+    });
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Answer::<()>(Err(error)).into_response(),
+    };
+    let key = request.installation_id.key();
+    let answer = service.ask(move |service| service.activate_host(&request)).await;
+    match &answer {
+        Ok(_) => tracing::info!(%key, "host activated"),
+        Err(error) => tracing::info!(%key, code = error.code.as_str(), error.what, "host not activated"),
+    }
+    Answer(answer).into_response()
+}
+
+async fn catalog(State(service): State<Shared>) -> Response {
+    document(service.ask(|service| service.catalog_jws()).await)
+}
+
+async fn revocations(State(service): State<Shared>) -> Response {
+    document(service.ask(|service| service.revocations_jws()).await)
+}
+
+/// A signed document as it is.
+fn document(jws: Result<String>) -> Response {
+    match jws {
+        Ok(jws) => ([(header::CONTENT_TYPE, "application/jose")], jws).into_response(),
+        Err(error) => Answer::<()>(Err(error)).into_response(),
+    }
+}
+
+/// The service, one caller at a time: it waits for the disk, so it is kept off the network's threads.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Service>>);
+
+impl Shared {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Service) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let service = Arc::clone(&self.0);
+        let answer = tokio::task::spawn_blocking(move || {
+            // Every change is a transaction, so a panic elsewhere has left nothing half-done.
+            question(&mut service.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        answer.await.unwrap_or_else(|error| {
+            Err(Error::new(Code::Internal, format!("a request failed ({error})"), "please report this"))
+        })
+    }
+}
+
+/// JSON, or a problem.
+struct Answer<T>(Result<T>);
+
+impl<T: serde::Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match self.0 {
+            Ok(answer) => axum::Json(answer).into_response(),
+            Err(error) => {
+                let status = status(error.code);
+                let problem = Problem::new(status.as_u16(), error);
+                let mut response = (status, axum::Json(problem)).into_response();
+                let kind = header::HeaderValue::from_static("application/problem+json");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+        }
+    }
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::RequestInvalid | Code::InstallationIdInvalid | Code::IdentifierInvalid => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::ProofInvalid | Code::KeyBlocked => StatusCode::FORBIDDEN,
+        Code::KeyUnknown | Code::NotSetUp => StatusCode::NOT_FOUND,
+        Code::ActivationsUsedUp | Code::SlotsUsedUp | Code::ProductKeyUnsuited => StatusCode::CONFLICT,
+        Code::Unwritable | Code::DiskFull | Code::StoreDamaged => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn nothing_here() -> Error {
+    Error::new(
+        Code::NotSetUp,
+        "there is nothing at this path",
+        "the paths are /v1/host-activations, /v1/catalog and /v1/revocations",
+    )
+}
+
+/// A host activation is below 2 KB.
+const LARGEST_BODY: usize = 64 * 1024;

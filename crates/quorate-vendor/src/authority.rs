@@ -1,0 +1,274 @@
+//! The vendor's certificates: root → activation CA → host and issuer certificates.
+//!
+//! The root's key lies in a directory of its own and is used once, to certify the activation CA; after that
+//! it belongs where no network reaches it. The CA's key signs host certificates; the issuer's signs catalogs,
+//! packs and revocation lists.
+
+use quorate_core::certificate::{DOCUMENT_SIGNING_OID, ENTITLEMENT_OID, Entitlement, Role, VendorRoot};
+use quorate_core::identifier::VendorId;
+use quorate_core::license_pack::Credential;
+use quorate_core::signed::{Document, Signer};
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
+use quorate_edge::files::{self, Access};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The vendor's signing keys and their certificates.
+pub struct Authority {
+    vendor: VendorId,
+    root: VendorRoot,
+    ca_certificate: CertificateDer<'static>,
+    ca: Issuer<'static, KeyPair>,
+    documents: Signer,
+}
+
+/// Where the files of an authority are.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    /// The activation CA, the issuer and the database: needed every day.
+    pub service: PathBuf,
+    /// The root's key: needed once.
+    pub root: PathBuf,
+}
+
+impl Authority {
+    /// Makes root, activation CA and issuer, and writes them. Refuses to replace any that are there.
+    pub fn create(directories: &Directories, vendor: &VendorId, name: &str, now: Timestamp) -> Result<()> {
+        for path in [directories.root.join(ROOT_KEY), directories.service.join(CA_KEY)] {
+            if path.exists() {
+                return Err(Error::new(
+                    Code::AlreadyThere,
+                    format!("{} is there already", path.display()),
+                    "a vendor is set up once; choose other directories for another vendor",
+                ));
+            }
+        }
+        files::make_private_directory(&directories.root)?;
+        files::make_private_directory(&directories.service)?;
+
+        let root_key = new_key()?;
+        let mut root = ca_params(&format!("{name} root"), 1);
+        valid(&mut root, now, ROOT_VALIDITY);
+        let root_certificate = root.self_signed(&root_key).map_err(internal)?;
+        let root = Issuer::new(root, root_key);
+
+        let ca_key = new_key()?;
+        let mut ca = ca_params(&format!("{name} activation CA"), 0);
+        valid(&mut ca, now, CA_VALIDITY);
+        let ca_certificate = ca.signed_by(&ca_key, &root).map_err(internal)?;
+        let ca = Issuer::new(ca, ca_key);
+
+        let issuer_key = new_key()?;
+        let mut issuer = end_entity_params(&Role::Issuer.server_name(vendor))?;
+        issuer.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec())];
+        valid(&mut issuer, now, CA_VALIDITY);
+        let issuer_certificate = issuer.signed_by(&issuer_key, &ca).map_err(internal)?;
+
+        let key = |key: &KeyPair| Zeroizing::new(key.serialize_pem());
+        let (at_root, at_service) =
+            (|name| directories.root.join(name), |name| directories.service.join(name));
+        files::write(&at_root(ROOT_KEY), key(root.key()).as_bytes(), Access::Private)?;
+        files::write(&at_root(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
+        files::write(&at_service(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
+        files::write(&at_service(CA), ca_certificate.pem().as_bytes(), Access::Public)?;
+        files::write(&at_service(CA_KEY), key(ca.key()).as_bytes(), Access::Private)?;
+        files::write(&at_service(ISSUER), issuer_certificate.pem().as_bytes(), Access::Public)?;
+        files::write(&at_service(ISSUER_KEY), key(&issuer_key).as_bytes(), Access::Private)
+    }
+
+    /// Reads what [`Authority::create`] wrote into the service's directory.
+    pub fn load(directory: &Path, vendor: VendorId) -> Result<Self> {
+        let root = VendorRoot::from_der(certificate(&directory.join(ROOT))?.to_vec())?;
+        let ca_certificate = certificate(&directory.join(CA))?;
+        let ca_key = key(&directory.join(CA_KEY))?;
+        let ca = Issuer::from_ca_cert_der(&ca_certificate, ca_key)
+            .map_err(|error| damaged(&directory.join(CA), &error))?;
+        let issuer = certificate(&directory.join(ISSUER))?;
+        let issuer_key = key(&directory.join(ISSUER_KEY))?;
+        let documents = Signer::new(issuer_key.serialized_der(), &[issuer, ca_certificate.clone()]);
+        Ok(Self { vendor, root, ca_certificate, ca, documents })
+    }
+
+    /// The vendor.
+    pub fn vendor(&self) -> &VendorId {
+        &self.vendor
+    }
+
+    /// The vendor root.
+    pub fn root(&self) -> &VendorRoot {
+        &self.root
+    }
+
+    /// The vendor root in PEM.
+    pub fn root_pem(&self) -> String {
+        pem::encode_config(
+            &pem::Pem::new("CERTIFICATE", self.root.der().as_ref()),
+            pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+        )
+    }
+
+    /// Signs a document as the vendor.
+    pub fn sign<T: Document>(&self, document: &T) -> Result<String> {
+        self.documents.sign(document)
+    }
+
+    /// Certifies a host's public key, from its signing request in DER.
+    pub fn certify_host(
+        &self,
+        signing_request: &[u8],
+        entitlement: &Entitlement,
+        validity: Interval,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>> {
+        let request = rcgen::CertificateSigningRequestParams::from_der(&signing_request.into())
+            .ok()
+            .filter(|request| request.public_key.algorithm() == &PKCS_ECDSA_P256_SHA256)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::RequestInvalid,
+                    "the signing request is not PKCS #10 for a P-256 key",
+                    "update Quorate on the host",
+                )
+            })?;
+        self.host_chain(&request.public_key, entitlement, validity, now)
+    }
+
+    /// Makes a complete host credential, for a slot of a license pack.
+    pub fn host_credential(
+        &self,
+        entitlement: &Entitlement,
+        validity: Interval,
+        now: Timestamp,
+    ) -> Result<Credential> {
+        let key = new_key()?;
+        let chain = self.host_chain(&key, entitlement, validity, now)?;
+        Ok(Credential { chain, private_key: Zeroizing::new(key.serialize_der()) })
+    }
+
+    /// A TLS configuration for the vendor's own service under `name`, certified by the activation CA.
+    pub fn service_tls(&self, name: &str, now: Timestamp) -> Result<rustls::ServerConfig> {
+        let key = new_key()?;
+        let mut params = end_entity_params(name)?;
+        if let Ok(address) = name.trim_matches(['[', ']']).parse() {
+            params.subject_alt_names = vec![SanType::IpAddress(address)];
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        valid(&mut params, now, SERVICE_VALIDITY);
+        let certificate = params.signed_by(&key, &self.ca).map_err(internal)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(internal)?;
+        tls(vec![certificate.der().clone(), self.ca_certificate.clone()], private)
+    }
+
+    fn host_chain(
+        &self,
+        key: &impl PublicKeyData,
+        entitlement: &Entitlement,
+        validity: Interval,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>> {
+        let mut params = end_entity_params(&Role::Host.server_name(&self.vendor))?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(ENTITLEMENT_OID, entitlement.to_der()?)];
+        valid(&mut params, now, validity);
+        let certificate = params.signed_by(key, &self.ca).map_err(internal)?;
+        Ok(vec![certificate.der().clone(), self.ca_certificate.clone()])
+    }
+}
+
+/// A TLS configuration from a certificate and a key that the vendor has from elsewhere, in PEM.
+pub fn tls_from_files(certificates: &Path, private_key: &Path) -> Result<rustls::ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(&files::read(certificates)?)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|error| damaged(certificates, &error))?;
+    let key = PrivateKeyDer::from_pem_slice(&files::read(private_key)?)
+        .map_err(|error| damaged(private_key, &error))?;
+    tls(chain, key)
+}
+
+fn tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<rustls::ServerConfig> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(internal)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("the TLS certificate and key cannot be used ({error})"),
+                "give a certificate chain and the private key that belongs to it, in PEM",
+            )
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn new_key() -> Result<KeyPair> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(internal)
+}
+
+fn ca_params(name: &str, path_length: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn end_entity_params(name: &str) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(internal)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// Certificates begin a little early: the clocks of a network differ by up to the documented four hours.
+fn valid(params: &mut CertificateParams, now: Timestamp, validity: Interval) {
+    let date = |at: Timestamp| {
+        time::OffsetDateTime::from_unix_timestamp(at.as_second()).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    };
+    params.not_before = date(Interval::hours(4).before(now));
+    params.not_after = date(validity.after(now));
+}
+
+fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(&files::read(path)?).map_err(|error| damaged(path, &error))
+}
+
+fn key(path: &Path) -> Result<KeyPair> {
+    let text = Zeroizing::new(files::read_text(path)?);
+    KeyPair::from_pem(&text).map_err(|error| damaged(path, &error))
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        Code::StoreDamaged,
+        format!("{} is damaged: {error}", path.display()),
+        "restore the directory from a backup",
+    )
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Internal, format!("a certificate cannot be made ({error})"), "please report this")
+}
+
+const ROOT: &str = "root.pem";
+const ROOT_KEY: &str = "root.key.pem";
+const CA: &str = "ca.pem";
+const CA_KEY: &str = "ca.key.pem";
+const ISSUER: &str = "issuer.pem";
+const ISSUER_KEY: &str = "issuer.key.pem";
+
+const ROOT_VALIDITY: Interval = Interval::days(20 * 365);
+const CA_VALIDITY: Interval = Interval::days(10 * 365);
+/// Made anew at each start.
+const SERVICE_VALIDITY: Interval = Interval::days(365);
