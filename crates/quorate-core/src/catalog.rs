@@ -276,6 +276,12 @@ impl Products {
                 "host keys, and only these, name the SKU groups that they activate",
             ));
         }
+        if group.certificate_validity < Interval::days(1) {
+            return Err(contradiction(
+                format!("key group {} has certificate-validity {}", group.number, group.certificate_validity),
+                "a certificate lasts a day at least; 1825d is usual",
+            ));
+        }
         for name in &group.activates {
             if !self.skus.iter().any(|sku| sku.group.as_ref() == Some(name)) {
                 return Err(contradiction(

@@ -244,11 +244,11 @@ impl Entitlement {
         if content.version != 1 {
             return Err(malformed(&format!("its entitlement is of version {}", content.version)));
         }
-        Ok(Self {
-            key: content.key.parse()?,
-            extended_pid: content.extended_pid.parse()?,
-            sku_groups: content.sku_groups,
-        })
+        let (key, extended_pid): (KeyId, ExtendedPid) = (content.key.parse()?, content.extended_pid.parse()?);
+        if extended_pid.key != key {
+            return Err(malformed(&format!("its entitlement names key {key} and key {}", extended_pid.key)));
+        }
+        Ok(Self { key, extended_pid, sku_groups: content.sku_groups })
     }
 }
 

@@ -74,6 +74,17 @@ impl CmidTable {
         self.by_last_seen.insert((machine.last_seen, cmid));
     }
 
+    /// Takes an observation back that could not be kept: `before` is what [`CmidTable::machine`] said
+    /// before it.
+    pub fn undo(&mut self, cmid: Cmid, before: Option<Machine>) {
+        if let Some(machine) = self.machines.remove(&cmid) {
+            self.by_last_seen.remove(&(machine.last_seen, cmid));
+        }
+        if let Some(machine) = before {
+            self.restore(cmid, machine);
+        }
+    }
+
     /// Machines last seen before this moment no longer count.
     pub fn cutoff(&self, now: Timestamp) -> Timestamp {
         self.retention.before(now)
@@ -138,6 +149,18 @@ mod tests {
         table.observe(cmid(1), hardware(1), START);
         assert_eq!(table.observe(cmid(1), hardware(2), START), Observation { count: 1, clone: true });
         assert_eq!(table.observe(cmid(1), hardware(1), START), Observation { count: 1, clone: false });
+    }
+
+    #[test]
+    fn an_observation_can_be_taken_back() {
+        let mut table = CmidTable::new(Interval::days(30));
+        table.observe(cmid(1), hardware(1), START);
+        let before = table.machine(cmid(1));
+        table.observe(cmid(1), hardware(1), Interval::days(1).after(START));
+        table.undo(cmid(1), before);
+        assert_eq!(table.machine(cmid(1)), before);
+        table.undo(cmid(1), None);
+        assert_eq!(table.count(START), 0);
     }
 
     proptest! {

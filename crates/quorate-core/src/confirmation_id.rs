@@ -6,7 +6,6 @@
 //! one Installation ID alone, and overheard digits are worth nothing without the product key.
 
 use crate::digit_groups::{self, Mistake};
-use crate::identifier::quoted;
 use crate::installation_id::InstallationId;
 use crate::license_pack::SlotSecret;
 use crate::product_key::Verifier;
@@ -55,7 +54,7 @@ impl FromStr for ConfirmationId {
 
     /// Reads 48 digits, however spaced; names the first group that is wrong by its letter.
     fn from_str(text: &str) -> Result<Self> {
-        let number = digit_groups::read::<GROUPS, BYTES>(text).map_err(|mistake| mistyped(&mistake, text))?;
+        let number = digit_groups::read::<GROUPS, BYTES>(text).map_err(|mistake| mistyped(&mistake))?;
         let [version, masked @ ..] = number;
         if version != VERSION {
             return Err(Error::new(
@@ -79,9 +78,11 @@ fn xor(left: &[u8; 16], right: &[u8; 16]) -> [u8; 16] {
     std::array::from_fn(|index| left[index] ^ right[index])
 }
 
-fn mistyped(mistake: &Mistake, text: &str) -> Error {
+fn mistyped(mistake: &Mistake) -> Error {
     let what = match mistake {
-        Mistake::NotADigit(c) => format!("{} holds {c:?}, which is not a digit", quoted(text)),
+        Mistake::NotADigit(place, c) => {
+            format!("character {} of the Confirmation ID, {c:?}, is not a digit", place + 1)
+        }
         Mistake::Length(length) => format!("the Confirmation ID has {length} digits, not {}", GROUPS * 6),
         Mistake::Group(index) => {
             format!(

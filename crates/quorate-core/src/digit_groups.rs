@@ -6,8 +6,8 @@ use crate::check_digit;
 /// What is wrong with a text that should be groups of digits.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mistake {
-    /// A character that is neither a digit nor a separator.
-    NotADigit(char),
+    /// The character at this place (from 0, separators not counted) is not a digit.
+    NotADigit(usize, char),
     /// So many digits, where there should be six for each group.
     Length(usize),
     /// The group with this number (from 0) fails its check digit.
@@ -37,7 +37,7 @@ pub(crate) fn write<const GROUPS: usize>(number: &[u8], out: &mut impl std::fmt:
 pub(crate) fn read<const GROUPS: usize, const BYTES: usize>(text: &str) -> Result<[u8; BYTES], Mistake> {
     let mut digits = Vec::with_capacity(GROUPS * 6);
     for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-        let digit = c.to_digit(10).ok_or(Mistake::NotADigit(c))?;
+        let digit = c.to_digit(10).ok_or(Mistake::NotADigit(digits.len(), c))?;
         // A decimal digit always fits; texts far too long are counted, not kept.
         digits.push(u8::try_from(digit).unwrap_or_default());
     }

@@ -7,7 +7,7 @@ use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use uuid::Uuid;
+pub use uuid::Uuid;
 
 macro_rules! guid {
     ($(#[doc = $doc:literal])+ $name:ident, $called:literal) => {

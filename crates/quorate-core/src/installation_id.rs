@@ -7,7 +7,6 @@
 
 use crate::digit_groups::{self, Mistake};
 use crate::hardware::ShortHardwareId;
-use crate::identifier::quoted;
 use crate::product_key::{KeyId, Verifier};
 use crate::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -96,7 +95,7 @@ impl FromStr for InstallationId {
 
     /// Reads 54 digits, however spaced; names the first group that is wrong.
     fn from_str(text: &str) -> Result<Self> {
-        let number = digit_groups::read::<GROUPS, BYTES>(text).map_err(|mistake| mistyped(&mistake, text))?;
+        let number = digit_groups::read::<GROUPS, BYTES>(text).map_err(|mistake| mistyped(&mistake))?;
         let mut head = [0; 8];
         head[2..].copy_from_slice(&number[..6]);
         let head = u64::from_be_bytes(head);
@@ -109,7 +108,7 @@ impl FromStr for InstallationId {
         }
         // Twelve and thirty bits.
         let (group, serial) = ((head >> 30 & 0xFFF) as u16, (head & 0x3FFF_FFFF) as u32);
-        let key = KeyId::new(group, serial).map_err(|_| mistyped(&Mistake::TooLarge, text))?;
+        let key = KeyId::new(group, serial).map_err(|_| mistyped(&Mistake::TooLarge))?;
         let mut hardware = [0; 6];
         hardware.copy_from_slice(&number[6..12]);
         let mut tag = [0; TAG_BYTES];
@@ -137,9 +136,11 @@ impl From<InstallationId> for String {
     }
 }
 
-fn mistyped(mistake: &Mistake, text: &str) -> Error {
+fn mistyped(mistake: &Mistake) -> Error {
     let what = match mistake {
-        Mistake::NotADigit(c) => format!("{} holds {c:?}, which is not a digit", quoted(text)),
+        Mistake::NotADigit(place, c) => {
+            format!("character {} of the Installation ID, {c:?}, is not a digit", place + 1)
+        }
         Mistake::Length(length) => format!("the Installation ID has {length} digits, not {}", GROUPS * 6),
         Mistake::Group(index) => format!("group {} of the Installation ID has a typing error", index + 1),
         Mistake::TooLarge => "no machine shows this Installation ID".to_owned(),
@@ -231,7 +232,7 @@ pub(crate) mod tests {
     fn mistakes_are_named() {
         let what = |text: &str| text.parse::<InstallationId>().unwrap_err().what;
         assert_eq!(what("12345"), "the Installation ID has 5 digits, not 54");
-        assert_eq!(what("12x"), "\"12x\" holds 'x', which is not a digit");
+        assert_eq!(what("12x"), "character 3 of the Installation ID, 'x', is not a digit");
         assert_eq!(
             what(&"0".repeat(54)),
             "the Installation ID is of version 0, which this program does not know"

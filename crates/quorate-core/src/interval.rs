@@ -89,7 +89,7 @@ impl FromStr for Interval {
         let invalid = || {
             Error::new(
                 Code::CatalogInvalid,
-                format!("{text:?} is not an interval"),
+                format!("{} is not an interval", crate::identifier::quoted(text)),
                 "write a whole number and its unit, as in \"180d\", \"2h\" or \"90m\"",
             )
         };

@@ -40,6 +40,10 @@ impl Document for LicensePack {
     const TYPE: &'static str = "quorate-pack+jws";
     const CALLED: &'static str = "a license pack";
     const ROLE: Role = Role::Issuer;
+
+    fn vendor(&self) -> Option<&VendorId> {
+        Some(&self.vendor)
+    }
 }
 
 impl LicensePack {

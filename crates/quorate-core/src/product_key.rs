@@ -202,7 +202,8 @@ impl FromStr for KeyId {
             .ok_or_else(|| {
                 Error::new(
                     Code::IdentifierInvalid,
-                    format!("{} is not a key id", crate::identifier::quoted(text)),
+                    // Somebody may have typed the product key itself, so the text is not repeated.
+                    "what was given is not a key id",
                     "write group and serial as in \"00096-000-000004\"; `key list` shows them",
                 )
             })

@@ -31,6 +31,10 @@ impl Document for RevocationList {
     const TYPE: &'static str = "quorate-revocations+jws";
     const CALLED: &'static str = "a revocation list";
     const ROLE: Role = Role::Issuer;
+
+    fn vendor(&self) -> Option<&VendorId> {
+        Some(&self.vendor)
+    }
 }
 
 impl RevocationList {
@@ -41,10 +45,7 @@ impl RevocationList {
         }
         Err(Error::new(
             Code::StaleNumber,
-            format!(
-                "the host shows revocation list {}, but list {newest_seen} has been seen already",
-                self.number
-            ),
+            format!("revocation list {} came, but list {newest_seen} has been seen already", self.number),
             "let the host fetch the newest list: `quorate-host ato`",
         ))
     }

@@ -21,6 +21,11 @@ pub trait Document: Serialize + DeserializeOwned {
     const CALLED: &'static str;
     /// Who signs it.
     const ROLE: Role;
+
+    /// The vendor that the document itself names, if it names one.
+    fn vendor(&self) -> Option<&VendorId> {
+        None
+    }
 }
 
 /// A private key with its certificate chain.
@@ -93,7 +98,15 @@ pub fn verify<T: Document>(
         ),
         _ => malformed::<T>(&error.to_string()),
     })?;
-    Ok(Verified { document: data.claims, signer })
+    let document = data.claims;
+    if let Some(other) = document.vendor().filter(|named| *named != vendor) {
+        return Err(Error::new(
+            Code::CertificateWrongName,
+            format!("{} of vendor {other} was signed by vendor {vendor}", T::CALLED),
+            "ask both vendors; only a document's own vendor may sign it",
+        ));
+    }
+    Ok(Verified { document, signer })
 }
 
 /// The chain that a JWS carries, end entity first, unverified.
@@ -126,4 +139,8 @@ impl Document for crate::catalog::Catalog {
     const TYPE: &'static str = "quorate-catalog+jws";
     const CALLED: &'static str = "a catalog";
     const ROLE: Role = Role::Issuer;
+
+    fn vendor(&self) -> Option<&VendorId> {
+        Some(&self.vendor)
+    }
 }

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::{
     OFFICE_MAK, VISIO, Vendor, catalog, entitlement, entitlement_extension, host_key, id, leaf_params, noon,
-    request, response, revocations,
+    request, response, revocations, usage,
 };
 use quorate_core::activation::{
     AcceptedResponse, ActivationRequest, ActivationResponse, Trust, accept, admit, check_count,
@@ -136,10 +136,12 @@ fn expired_activation_ca() {
     );
 }
 
-/// So whoever makes the activation CA must give it both usages.
+/// webpki asks for the usage in every certificate below the root, not in the last one alone.
 #[test]
-fn an_activation_ca_without_the_usage_of_document_signing_has_no_issuers() {
-    let story = Story::of(Vendor::with_ca("contoso", |params| params.extended_key_usages.clear()));
+fn an_activation_ca_that_names_usages_issues_only_for_these() {
+    let story = Story::of(Vendor::with_ca("contoso", |params| {
+        params.extended_key_usages = vec![usage(Role::Host)];
+    }));
     assert_eq!(story.verify_host(&story.vendor.host().chain), Ok(()));
     assert_refused(
         story.verify::<RevocationList>(&story.list()),
@@ -183,14 +185,15 @@ fn a_host_cannot_sign_for_the_vendor() {
 #[test]
 fn a_host_with_the_usage_of_an_issuer_still_lacks_its_name() {
     let story = Story::new();
-    let host = story.vendor.host_with(|params| {
-        params.extended_key_usages = leaf_params(Role::Issuer, &story.vendor.id).extended_key_usages;
-    });
-    assert_refused(
-        story.verify::<Catalog>(&host.signer().sign(&story.catalog).unwrap()),
-        Code::CertificateWrongName,
-        "the certificate is not made out for contoso.issuer.quorate.internal",
-    );
+    // A certificate without any usage may be used for all; the name alone stands in the way then.
+    for usages in [vec![usage(Role::Issuer)], vec![]] {
+        let host = story.vendor.host_with(|params| params.extended_key_usages = usages);
+        assert_refused(
+            story.verify::<Catalog>(&host.signer().sign(&story.catalog).unwrap()),
+            Code::CertificateWrongName,
+            "the certificate is not made out for contoso.issuer.quorate.internal",
+        );
+    }
 }
 
 #[test]
@@ -445,7 +448,7 @@ fn stale_revocation_list() {
     assert_refused(
         story.accept(&story.honest_response(), &older),
         Code::StaleNumber,
-        "the host shows revocation list 6, but list 7 has been seen already",
+        "revocation list 6 came, but list 7 has been seen already",
     );
     let newer = story.sign_list(&revocations(&story.vendor.id, NEWEST + 1));
     assert_eq!(story.accept(&story.honest_response(), &newer).unwrap().revocations, NEWEST + 1);

@@ -41,8 +41,6 @@ impl Vendor {
         let root_issuer = Issuer::new(root_params, root_key);
 
         let mut params = ca_params(&format!("{id} activation CA"));
-        // webpki wants a required usage in every certificate below the root, not in the last one alone.
-        params.extended_key_usages = vec![usage(Role::Host), usage(Role::Issuer)];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let ca = params.signed_by(&key, &root_issuer).unwrap();
@@ -126,7 +124,7 @@ pub fn leaf_params(role: Role, vendor: &VendorId) -> CertificateParams {
     params
 }
 
-fn usage(role: Role) -> ExtendedKeyUsagePurpose {
+pub fn usage(role: Role) -> ExtendedKeyUsagePurpose {
     match role {
         Role::Host => ExtendedKeyUsagePurpose::ServerAuth,
         Role::Issuer => ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec()),

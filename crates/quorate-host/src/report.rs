@@ -1,0 +1,102 @@
+//! What `dlv` prints: every line that administrators know, for one installed key.
+
+use crate::keys::HostKey;
+use crate::store::{Statistics, Store};
+use quorate_core::license_state::LicenseStatus;
+use quorate_core::{Result, Timestamp};
+use std::fmt::Write;
+
+/// The full status of one key, line by line.
+pub fn dlv(store: &Store, key: &HostKey, now: Timestamp) -> Result<String> {
+    let application = key.sku.application;
+    let policy = key.catalog.products.policy(&key.sku);
+    let count = store.count(application, policy.cmid_retention.before(now))?;
+    let statistics = store.statistics(application)?;
+    let certificate = key.certificate(now);
+    let (pid, status) = match &certificate {
+        None => ("(assigned at activation)".to_owned(), LicenseStatus::Unlicensed.to_string()),
+        Some(Ok(certificate)) => (
+            certificate
+                .entitlement
+                .as_ref()
+                .map_or_else(|| "(none)".to_owned(), |entitlement| entitlement.extended_pid.to_string()),
+            LicenseStatus::Licensed.to_string(),
+        ),
+        Some(Err(error)) => {
+            ("(not valid now)".to_owned(), format!("{} ({error})", LicenseStatus::Unlicensed))
+        }
+    };
+    let service = &key.catalog.service_url;
+    let rows = [
+        ("Name", key.sku.name.clone()),
+        ("Description", format!("{}, {}", key.sku.description, key.sku.channel)),
+        ("Activation ID", key.sku.id.to_string()),
+        ("Application ID", application.to_string()),
+        ("Extended PID", pid),
+        ("Installation ID", key.installed.installation_id.to_string()),
+        ("Processor Certificate URL", format!("{service}/v1/revocations")),
+        ("Machine Certificate URL", format!("{service}/v1/host-activations")),
+        ("Use License URL", format!("{service}/v1/catalog")),
+        ("Product Key Certificate URL", format!("{service}/v1/host-activations")),
+        ("Partial Product Key", key.installed.partial.to_string()),
+        ("License Status", status),
+        ("Remaining rearm count", policy.rearm_limit.to_string()),
+        ("Trusted time", format!("{now:.0}")),
+    ];
+    let mut text = String::new();
+    for (name, value) in rows {
+        line(&mut text, name, &value);
+    }
+    if certificate.is_some() {
+        service_lines(&mut text, store, count, &statistics)?;
+    } else {
+        text.push_str(
+            "Activation host is not enabled on this computer: activate it with `ato`, or `dti` and `atp`\n",
+        );
+    }
+    Ok(text)
+}
+
+fn service_lines(text: &mut String, store: &Store, count: u32, statistics: &Statistics) -> Result<()> {
+    text.push_str("Activation host is enabled on this computer\n");
+    line(text, "    Current count", &count.to_string());
+    let port = store.setting(PORT)?.unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
+    line(text, "    Listening on Port", &port);
+    match store.setting(PUBLISHED)?.filter(|domains| !domains.is_empty()) {
+        Some(domains) => line(text, "    DNS publishing enabled", &domains),
+        None => text.push_str("    DNS publishing disabled\n"),
+    }
+    text.push_str("    Priority: Normal\n");
+    text.push_str("Cumulative requests received from clients\n");
+    line(text, "    Total requests received", &statistics.total().to_string());
+    line(text, "    Failed requests received", &statistics.failed.to_string());
+    for status in DOCUMENTED_ORDER {
+        let requests =
+            usize::try_from(status.number()).ok().and_then(|number| statistics.by_status.get(number));
+        line(
+            text,
+            &format!("    Requests with License Status {status}"),
+            &requests.copied().unwrap_or(0).to_string(),
+        );
+    }
+    Ok(())
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{name}: {value}");
+}
+
+/// The port that the daemon listens on, as it noted when it started.
+pub const PORT: &str = "port";
+/// The domains in which the host is published, as the daemon noted after publishing.
+pub const PUBLISHED: &str = "published";
+
+const DOCUMENTED_ORDER: [LicenseStatus; 6] = [
+    LicenseStatus::Unlicensed,
+    LicenseStatus::Licensed,
+    LicenseStatus::InitialGrace,
+    LicenseStatus::OutOfToleranceGrace,
+    LicenseStatus::NonGenuineGrace,
+    LicenseStatus::Notification,
+];
