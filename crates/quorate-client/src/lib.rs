@@ -1,1 +1,20 @@
+//! The client: finds a host, asks it, verifies the answer, keeps the license.
+//!
+//! [`Client`] is the whole of it: a vendor's catalog and root, a directory for the license store, and the
+//! machine it runs on. [`discovery`] finds hosts, [`transport`] speaks to one, [`store`] keeps what came of
+//! it; whether the product is licensed is decided by `quorate_core::license_state` from what is kept.
+//!
+//! The programs: [`command`] is the `quorate` command line, [`report`] what its `status` prints.
+//!
+//! Where to go next: [`activation`].
 
+pub mod activation;
+pub mod command;
+pub mod discovery;
+pub mod host_address;
+pub mod registration;
+pub mod report;
+pub mod store;
+pub mod transport;
+
+pub use activation::Client;

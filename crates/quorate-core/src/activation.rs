@@ -233,6 +233,12 @@ pub fn verify_license(
     Ok(verified)
 }
 
+/// When a stored response says that it was given. Only its signature tells whether that is true: verify it
+/// as of this time with [`verify_license`].
+pub fn claimed_time(response_jws: &str) -> Result<Timestamp> {
+    signed::peek::<ActivationResponse>(response_jws).map(|response| response.host_time)
+}
+
 /// Compares a count with the policy: enough, or the error that says how many are missing.
 pub fn check_count(policy: &Policy, count: u32) -> Result<()> {
     if count >= policy.threshold {

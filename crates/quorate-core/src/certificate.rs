@@ -116,39 +116,40 @@ impl VendorRoot {
                 None,
                 None,
             )
-            .map_err(|error| self.explain(&error, vendor, role))?;
+            .map_err(|error| self.explain(&error.into(), vendor, role))?;
         let expected = role.server_name(vendor);
         let name =
             ServerName::try_from(expected.as_str()).map_err(|_| malformed("the vendor id is too long"))?;
-        parsed.verify_is_valid_for_subject_name(&name).map_err(|error| self.explain(&error, vendor, role))?;
+        parsed
+            .verify_is_valid_for_subject_name(&name)
+            .map_err(|error| self.explain(&error.into(), vendor, role))?;
         VerifiedCertificate::read(end_entity)
     }
 
-    /// Says in our words why webpki (or rustls, which asks webpki) refused a chain.
-    pub fn explain(&self, error: &webpki::Error, vendor: &VendorId, role: Role) -> Error {
-        use webpki::Error as Webpki;
-        match error {
-            Webpki::CertExpired { time, not_after } => Error::new(
+    /// Says in our words why a chain was refused.
+    pub fn explain(&self, fault: &ChainFault, vendor: &VendorId, role: Role) -> Error {
+        match fault {
+            ChainFault::Ended { now, not_after } => Error::new(
                 Code::CertificateExpired,
-                format!("the certificate ended at {}; the clock here says {}", utc(*not_after), utc(*time)),
+                format!("the certificate ended at {}; the clock here says {}", utc(*not_after), utc(*now)),
                 "compare this machine's clock; if it is right, the certificate must be renewed",
             ),
-            Webpki::CertNotValidYet { time, not_before } => Error::new(
+            ChainFault::NotBegun { now, not_before } => Error::new(
                 Code::CertificateExpired,
-                format!("the certificate begins at {}; the clock here says {}", utc(*not_before), utc(*time)),
+                format!("the certificate begins at {}; the clock here says {}", utc(*not_before), utc(*now)),
                 "set this machine's clock",
             ),
-            Webpki::CertNotValidForName(_) => Error::new(
+            ChainFault::WrongName => Error::new(
                 Code::CertificateWrongName,
                 format!("the certificate is not made out for {}", role.server_name(vendor)),
                 "it belongs to another vendor or another role; ask who runs the machine at this address",
             ),
-            Webpki::RequiredEkuNotFoundContext(_) => Error::new(
+            ChainFault::WrongUsage => Error::new(
                 Code::CertificateWrongName,
                 format!("the certificate may not be used as {}", role.server_name(vendor)),
                 "it belongs to another role; ask who runs the machine at this address",
             ),
-            Webpki::UnknownIssuer | Webpki::InvalidSignatureForPublicKey => Error::new(
+            ChainFault::UnknownIssuer => Error::new(
                 Code::UntrustedRoot,
                 format!("the certificate does not chain to the root of vendor {vendor}"),
                 format!(
@@ -156,7 +157,48 @@ impl VendorRoot {
                     &self.fingerprint()[..23]
                 ),
             ),
-            other => malformed(&other.to_string()),
+            ChainFault::Other(why) => malformed(why),
+        }
+    }
+}
+
+/// Why a chain was refused. Both webpki, for documents, and rustls, for connections, are put in these words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainFault {
+    /// A certificate has ended.
+    Ended {
+        /// The time of the comparison.
+        now: UnixTime,
+        /// The certificate's end.
+        not_after: UnixTime,
+    },
+    /// A certificate has not begun.
+    NotBegun {
+        /// The time of the comparison.
+        now: UnixTime,
+        /// The certificate's beginning.
+        not_before: UnixTime,
+    },
+    /// The certificate is made out for another name.
+    WrongName,
+    /// The certificate is for another use.
+    WrongUsage,
+    /// The chain does not lead to the root, or a signature in it does not match.
+    UnknownIssuer,
+    /// Anything else, in the verifier's words.
+    Other(String),
+}
+
+impl From<webpki::Error> for ChainFault {
+    fn from(error: webpki::Error) -> Self {
+        use webpki::Error as Webpki;
+        match error {
+            Webpki::CertExpired { time, not_after } => Self::Ended { now: time, not_after },
+            Webpki::CertNotValidYet { time, not_before } => Self::NotBegun { now: time, not_before },
+            Webpki::CertNotValidForName(_) => Self::WrongName,
+            Webpki::RequiredEkuNotFoundContext(_) => Self::WrongUsage,
+            Webpki::UnknownIssuer | Webpki::InvalidSignatureForPublicKey => Self::UnknownIssuer,
+            other => Self::Other(other.to_string()),
         }
     }
 }

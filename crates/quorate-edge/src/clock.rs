@@ -33,7 +33,7 @@ impl std::fmt::Debug for Clock {
 }
 
 /// TLS compares certificates with the same clock as everything else.
-#[cfg(any(feature = "server", feature = "https"))]
+#[cfg(any(feature = "server", feature = "https", feature = "tls"))]
 impl rustls::time_provider::TimeProvider for Clock {
     fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
         let seconds = u64::try_from(self.now().as_second()).ok()?;

@@ -1,0 +1,174 @@
+//! The command line of `quorate`.
+
+use crate::activation::Client;
+use crate::discovery::Dns;
+use crate::host_address::HostAddress;
+use crate::{registration, report};
+use clap::{Parser, Subcommand};
+use quorate_core::identifier::ActivationId;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::clock::Clock;
+use quorate_edge::machine::Machine;
+use quorate_edge::{command_line, files};
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Activation of this machine's products.
+#[derive(Parser)]
+#[command(name = "quorate", version)]
+struct Arguments {
+    /// The directory of registered products and their license stores.
+    #[arg(long, value_name = "DIR", env = "QUORATE_DIR", default_value = "/var/lib/quorate", global = true)]
+    dir: PathBuf,
+    /// Play the machine that this file describes, for tests and demonstrations.
+    #[arg(long, value_name = "FILE", env = "QUORATE_MACHINE", global = true)]
+    machine: Option<PathBuf>,
+    /// Ask this name server instead of the system's.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "QUORATE_DNS_SERVER", global = true)]
+    dns_server: Option<SocketAddr>,
+    /// Look for hosts in this domain instead of the system's suffix and search list.
+    #[arg(long, value_name = "DOMAIN", env = "QUORATE_DOMAIN", global = true)]
+    domain: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Register a vendor's catalog and an installed product; installers do this.
+    Register {
+        /// The signed catalog, catalog.jws.
+        catalog: PathBuf,
+        /// The vendor's root certificate, vendor-root.pem.
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+        /// The activation id of the installed edition, when the catalog has several.
+        #[arg(long, value_name = "ACTIVATION_ID")]
+        product: Option<ActivationId>,
+    },
+    /// Show the license of each product [/dstatus].
+    Status,
+    /// Ask a host to activate the products now [/act].
+    Activate,
+    /// Set the host by hand: a name or an IP address, and a port unless it is 1688 [/sethst:].
+    SetHost {
+        /// HOST or HOST:PORT.
+        host: String,
+    },
+    /// Go back to finding the host in DNS [/remhst].
+    ClearHost,
+    /// Show which hosts would be asked, and how they were found [/dhistorykms].
+    Discover,
+}
+
+/// Runs the program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = Arguments::parse_from(command_line::plain_arguments(arguments, SLASH_FORMS));
+    command_line::exit(run(arguments, &Clock::system(), &mut std::io::stdout()))
+}
+
+fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
+    let machine = Machine::read(arguments.machine.as_deref())?;
+    let dns = Dns { server: arguments.dns_server, domain: arguments.domain };
+    let directory = arguments.dir;
+    let clients = || -> Result<Vec<Client>> {
+        let clients = Client::all(&directory, &machine, &dns, clock)?;
+        if clients.is_empty() {
+            return Err(Error::new(
+                Code::NotSetUp,
+                format!("no product is registered in {}", directory.display()),
+                "`quorate register CATALOG --root FILE`, or name the directory with --dir",
+            ));
+        }
+        Ok(clients)
+    };
+    match arguments.command {
+        Command::Register { catalog, root, product } => {
+            let (vendor, product) =
+                registration::register(&directory, &root, &catalog, product, &machine, clock.now())?;
+            let sku = vendor.sku(product.sku)?;
+            print(
+                out,
+                &format!(
+                    "Registered {} of {} (catalog {}).\nVendor root SHA-256: {}\nnext: quorate activate",
+                    sku.name,
+                    vendor.catalog.vendor_name,
+                    vendor.catalog.number,
+                    vendor.root.fingerprint()
+                ),
+            )
+        }
+        Command::Status => {
+            for client in clients()? {
+                print(out, &report::status(&client.status()?, clock.now()))?;
+            }
+            Ok(())
+        }
+        Command::Activate => {
+            let runtime = runtime()?;
+            let mut outcome = Ok(());
+            for client in clients()? {
+                let name = client.status()?.sku.name;
+                match runtime.block_on(client.activate()) {
+                    Ok(activated) => print(
+                        out,
+                        &format!(
+                            "{name}: activated by {} ({}), count {} of {}.",
+                            activated.host, activated.found, activated.count, activated.threshold
+                        ),
+                    )?,
+                    Err(error) => {
+                        print(out, &format!("{name}: not activated."))?;
+                        outcome = Err(error);
+                    }
+                }
+            }
+            outcome
+        }
+        Command::SetHost { host } => {
+            let host: HostAddress = host.parse()?;
+            for client in clients()? {
+                client.set_host(Some(host.clone()))?;
+            }
+            print(out, &format!("The host is set to {host}.\nnext: quorate activate"))
+        }
+        Command::ClearHost => {
+            for client in clients()? {
+                client.set_host(None)?;
+            }
+            print(out, "The host is found in DNS again.")
+        }
+        Command::Discover => {
+            let runtime = runtime()?;
+            for client in clients()? {
+                let name = client.status()?.sku.name;
+                for (host, found) in runtime.block_on(client.discover())? {
+                    print(out, &format!("{name}: {host} ({found})"))?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Error::new(Code::Internal, format!("no network can be used ({error})"), "check the system's limits")
+    })
+}
+
+fn print(out: &mut impl Write, text: &str) -> Result<()> {
+    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
+}
+
+const SLASH_FORMS: &[(&str, &str)] = &[
+    ("dstatus", "status"),
+    ("dstatusall", "status"),
+    ("act", "activate"),
+    ("sethst", "set-host"),
+    ("remhst", "clear-host"),
+    ("dhistorykms", "discover"),
+];
