@@ -1,0 +1,97 @@
+//! The command line of `quorate-demo`.
+
+use crate::name_server::DOMAIN;
+use crate::stage::Stage;
+use crate::story::{self, Plot};
+use clap::Parser;
+use quorate_core::Result;
+use quorate_edge::{command_line, files, server};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The whole story on this machine: from a product key to activated machines.
+#[derive(Parser)]
+#[command(name = "quorate-demo", version)]
+struct Arguments {
+    /// How many machines ask the host.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    clients: u32,
+    /// Stay up at the end, so that the commands can be tried from another terminal.
+    #[arg(long)]
+    keep: bool,
+    /// Activate the host by telephone (Installation ID and Confirmation ID) instead of online.
+    #[arg(long)]
+    phone: bool,
+}
+
+/// Runs the program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = Arguments::parse_from(arguments);
+    command_line::exit(run(&arguments, &mut std::io::stdout()))
+}
+
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
+    let plot = Plot { clients: arguments.clients, phone: arguments.phone };
+    story::check(plot)?;
+    let directory = tempfile::Builder::new()
+        .prefix("quorate-demo-")
+        .tempdir()
+        .map_err(|error| files::writing(&std::env::temp_dir(), &error))?;
+    server::runtime()?.block_on(async {
+        let mut stage = Stage::set_up(directory.path()).await?;
+        story::tell(plot, &mut stage, out).await?;
+        story::show(&stage, out)?;
+        if arguments.keep {
+            print(out, &commands(&stage))?;
+            server::interrupted().await;
+            print(out, "\nStopped; the temporary state is removed.")?;
+        } else {
+            print(out, NEXT)?;
+        }
+        stage.strike().await;
+        Ok(())
+    })
+}
+
+/// The commands to try, with everything they need: they work as typed.
+fn commands(stage: &Stage) -> String {
+    let directory = stage.directory.display();
+    let name_server = stage.name_server.address;
+    let quorate = format!(
+        "{} --dir {directory}/pc-1 --machine {directory}/pc-1.toml --dns-server {name_server} --domain {DOMAIN}",
+        program("quorate")
+    );
+    let host = format!("{} --dir {directory}/host", program("quorate-host"));
+    let vendor = format!("{} --dir {directory}/vendor", program("quorate-vendor"));
+    format!(
+        "The vendor's service, the host and the name server stay up. From another terminal:\n\n\
+         {quorate} status\n\
+         {quorate} activate\n\
+         {quorate} discover\n\
+         {host} dlv\n\
+         {host} dti\n\
+         {vendor} key list\n\
+         dig @{ip} -p {port} SRV _contoso-kms._tcp.{DOMAIN} +short\n\n\
+         Ctrl-C stops everything and removes {directory}.",
+        ip = name_server.ip(),
+        port = name_server.port(),
+    )
+}
+
+/// The program as it is beside this one, or by its name alone when it is not there.
+fn program(name: &str) -> String {
+    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name)).display().to_string()
+}
+
+fn print(out: &mut impl Write, text: &str) -> Result<()> {
+    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
+}
+
+const NEXT: &str = "\
+What to type next:
+  ./demo --keep        stay up, and print the commands to try against it
+  ./demo --phone       activate the host by Installation ID and Confirmation ID
+  ./demo --clients 4   one machine too few";
