@@ -8,12 +8,12 @@ use clap::{Parser, Subcommand};
 use quorate_core::identifier::ActivationId;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
+use quorate_edge::command_line::{self, print};
 use quorate_edge::machine::Machine;
-use quorate_edge::{command_line, files};
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Activation of this machine's products.
@@ -158,10 +158,6 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Error::new(Code::Internal, format!("no network can be used ({error})"), "check the system's limits")
     })
-}
-
-fn print(out: &mut impl Write, text: &str) -> Result<()> {
-    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
 }
 
 const SLASH_FORMS: &[(&str, &str)] = &[

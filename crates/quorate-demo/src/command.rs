@@ -5,10 +5,11 @@ use crate::stage::Stage;
 use crate::story::{self, Plot};
 use clap::Parser;
 use quorate_core::Result;
-use quorate_edge::{command_line, files, server};
+use quorate_edge::command_line::{self, print};
+use quorate_edge::{files, server};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The whole story on this machine: from a product key to activated machines.
@@ -84,10 +85,6 @@ fn commands(stage: &Stage) -> String {
 fn program(name: &str) -> String {
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name)).display().to_string()
-}
-
-fn print(out: &mut impl Write, text: &str) -> Result<()> {
-    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
 }
 
 const NEXT: &str = "\

@@ -6,11 +6,10 @@ use quorate_client::Client;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Error, Interval, Result};
-use quorate_edge::files;
+use quorate_edge::command_line::print;
 use quorate_host::keys::{self, HostKey};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What is told.
@@ -24,9 +23,7 @@ pub struct Plot {
 
 /// Tells the story on a stage, and gives the address of the host.
 pub async fn tell(plot: Plot, stage: &mut Stage, out: &mut impl Write) -> Result<SocketAddr> {
-    let mut say = |text: &str| -> Result<()> {
-        writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
-    };
+    let mut say = |text: &str| print(out, text);
 
     say("1. The vendor: Contoso Ltd sells an office suite and an operating system.")?;
     let catalog = stage.vendor.catalog()?;
@@ -102,7 +99,7 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
         quorate_host::report::dlv(&store, &host_key, now)?,
         quorate_client::report::status(&client.status()?, now),
     );
-    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
+    print(out, &text)
 }
 
 async fn activate_online(

@@ -1,8 +1,10 @@
 //! Habits that the programs share at the command line: slash forms, exit status, log lines.
 
+use crate::files;
 use quorate_core::Result;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Turns the slash forms that administrators know into plain subcommands: `/sethst:kms.example.com`
@@ -43,6 +45,16 @@ pub fn exit(result: Result<()>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{}", error.report());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints lines. When the reader has gone, as with `| head`, nothing more is printed and nothing is wrong.
+pub fn print(out: &mut impl Write, text: &str) -> Result<()> {
+    match writeln!(out, "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(files::writing(Path::new("standard output"), &error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -8,13 +8,14 @@ use crate::store::Store;
 use clap::{Parser, Subcommand};
 use quorate_core::Result;
 use quorate_edge::clock::Clock;
+use quorate_edge::command_line::{self, print};
+use quorate_edge::files;
 use quorate_edge::machine::Machine;
 use quorate_edge::server::Limits;
-use quorate_edge::{command_line, files};
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -219,10 +220,6 @@ fn select(store: &Store, id: Option<&str>, clock: &Clock) -> Result<HostKey> {
 
 fn activated(key: &HostKey) -> String {
     format!("Activated {} (…{}).\nnext: quorate-host serve", key.sku.name, key.installed.partial)
-}
-
-fn print(out: &mut impl Write, text: &str) -> Result<()> {
-    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
 }
 
 const SLASH_FORMS: &[(&str, &str)] =

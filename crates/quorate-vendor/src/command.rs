@@ -9,7 +9,7 @@ use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::product_key::KeyId;
 use quorate_edge::clock::Clock;
-use quorate_edge::command_line;
+use quorate_edge::command_line::{self, print};
 use quorate_edge::files::{self, Access};
 use quorate_edge::server::{self, Limits};
 use std::ffi::OsString;
@@ -247,8 +247,4 @@ pub fn write_catalog(service: &Service, directory: &Path, out: &mut impl Write) 
     files::write(&root, service.authority().root_pem().as_bytes(), Access::Public)?;
     files::write(&catalog, service.catalog_jws()?.as_bytes(), Access::Public)?;
     print(out, &format!("{}\n{}", root.display(), catalog.display()))
-}
-
-fn print(out: &mut impl Write, text: &str) -> Result<()> {
-    writeln!(out, "{text}").map_err(|error| files::writing(Path::new("standard output"), &error))
 }
