@@ -21,16 +21,29 @@ use std::process::ExitCode;
 #[command(name = "quorate", version)]
 struct Arguments {
     /// The directory of registered products and their license stores.
-    #[arg(long, value_name = "DIR", env = "QUORATE_DIR", default_value = "/var/lib/quorate", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "QUORATE_DIR",
+        hide_env_values = true,
+        default_value = "/var/lib/quorate",
+        global = true
+    )]
     dir: PathBuf,
     /// Play the machine that this file describes, for tests and demonstrations.
-    #[arg(long, value_name = "FILE", env = "QUORATE_MACHINE", global = true)]
+    #[arg(long, value_name = "FILE", env = "QUORATE_MACHINE", hide_env_values = true, global = true)]
     machine: Option<PathBuf>,
     /// Ask this name server instead of the system's.
-    #[arg(long, value_name = "ADDRESS:PORT", env = "QUORATE_DNS_SERVER", global = true)]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "QUORATE_DNS_SERVER",
+        hide_env_values = true,
+        global = true
+    )]
     dns_server: Option<SocketAddr>,
     /// Look for hosts in this domain instead of the system's suffix and search list.
-    #[arg(long, value_name = "DOMAIN", env = "QUORATE_DOMAIN", global = true)]
+    #[arg(long, value_name = "DOMAIN", env = "QUORATE_DOMAIN", hide_env_values = true, global = true)]
     domain: Option<String>,
     #[command(subcommand)]
     command: Command,

@@ -28,6 +28,7 @@ struct Arguments {
         long,
         value_name = "DIR",
         env = "QUORATE_HOST_DIR",
+        hide_env_values = true,
         default_value = "/var/lib/quorate-host",
         global = true
     )]

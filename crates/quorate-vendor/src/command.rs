@@ -30,6 +30,7 @@ struct Arguments {
         long,
         value_name = "DIR",
         env = "QUORATE_VENDOR_DIR",
+        hide_env_values = true,
         default_value = "/var/lib/quorate-vendor",
         global = true
     )]

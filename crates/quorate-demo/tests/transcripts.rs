@@ -1,0 +1,122 @@
+//! The main commands as sessions at a terminal, compared with files of their exact output.
+
+mod support;
+
+use quorate_edge::machine::Machine;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use support::Terminal;
+
+#[test]
+fn help() {
+    Terminal::new().follow("help.txt");
+}
+
+#[test]
+fn the_story_online() {
+    Terminal::new().follow("demo.txt");
+}
+
+#[test]
+fn the_story_by_telephone() {
+    Terminal::new().follow("demo-phone.txt");
+}
+
+#[test]
+fn the_story_with_one_machine_too_few() {
+    Terminal::new().follow("demo-4.txt");
+}
+
+#[test]
+fn a_vendor_sets_up() {
+    vendor_terminal().follow("vendor.txt");
+}
+
+/// Case study 1 of the article: the host key, the failed activation, the telephone, the status.
+#[test]
+fn a_host_is_activated_by_telephone() {
+    let mut terminal = vendor_terminal();
+    terminal.run(
+        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1:1 --root-dir root",
+    );
+    terminal.run("quorate-vendor product import products.toml");
+    let issued = terminal.run("quorate-vendor key issue --group 96 --customer Fabrikam");
+    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
+    let key = issued.split_whitespace().last().unwrap();
+    terminal.set("KEY", key);
+    terminal.set("MISTYPED", format!("{}{}", if key.starts_with('B') { 'C' } else { 'B' }, &key[1..]));
+    terminal.follow("host-by-phone.txt");
+}
+
+/// Case study 2 of the article: machines without the domain's DNS, the host set by its address.
+#[test]
+fn machines_outside_the_domain_are_activated() {
+    let mut terminal = vendor_terminal();
+    terminal.run(
+        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1:1 --root-dir root",
+    );
+    terminal.run("quorate-vendor product import products.toml");
+    let issued = terminal.run("quorate-vendor key issue --group 96");
+    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
+    terminal.run("quorate-vendor catalog --out product");
+    let key = issued.split_whitespace().last().unwrap();
+    terminal.run(&format!("quorate-host ipk {key} --pack office.pack"));
+    let installation_id = terminal.run("quorate-host dti | sed -n 2p");
+    let confirmed = terminal.run(&format!("quorate-vendor confirm {installation_id}"));
+    let confirmation_id = confirmed.split_whitespace().last().unwrap();
+    terminal.run(&format!("quorate-host atp {confirmation_id}"));
+    let host = Host::start(&terminal);
+    terminal.set("HOST", format!("127.0.0.1:{}", host.port));
+    for number in 1..=5 {
+        let machine = Machine {
+            name: format!("pc-{number}"),
+            virtual_machine: false,
+            readings: BTreeMap::from([("machine-id".to_owned(), number.to_string())]),
+        };
+        let text = toml::to_string(&machine).unwrap();
+        std::fs::write(terminal.directory().join(format!("pc-{number}.toml")), text).unwrap();
+    }
+    terminal.follow("client.txt");
+}
+
+fn vendor_terminal() -> Terminal {
+    let terminal = Terminal::new();
+    let products = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
+    std::fs::copy(products, terminal.directory().join("products.toml")).unwrap();
+    terminal
+}
+
+/// A running `quorate-host serve`.
+struct Host {
+    child: Child,
+    port: u16,
+}
+
+impl Host {
+    fn start(terminal: &Terminal) -> Self {
+        let mut child = Command::new(support::programs().join("quorate-host"))
+            .args(["--dir", "host", "serve", "--listen", "127.0.0.1:0"])
+            .current_dir(terminal.directory())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("the activation host is listening") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the host has stopped");
+        }
+        let port = line.rsplit_once("port=").unwrap().1.trim().parse().unwrap();
+        // Whatever it writes later must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { child, port }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
