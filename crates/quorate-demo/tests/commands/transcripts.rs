@@ -1,12 +1,10 @@
 //! The main commands as sessions at a terminal, compared with files of their exact output.
 
-mod support;
-
+use crate::support::{self, Terminal};
 use quorate_edge::machine::Machine;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use support::Terminal;
 
 #[test]
 fn help() {

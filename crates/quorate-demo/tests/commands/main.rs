@@ -1,0 +1,7 @@
+//! The programs as people use them: transcripts of their commands, and the commands that the demo suggests.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stops")]
+
+mod keep;
+mod support;
+mod transcripts;
