@@ -249,7 +249,7 @@ pub fn check_count(policy: &Policy, count: u32) -> Result<()> {
         Code::CountTooLow,
         format!("count {count} of {}: the host has not been asked by enough machines yet", policy.threshold),
         format!(
-            "nothing: this machine asks again by itself. {missing} more machine{} must ask this host; clones of one image count once",
+            "wait: this machine asks again by itself. {missing} more machine{} must ask this host; clones of one image count once",
             if missing == 1 { "" } else { "s" }
         ),
     ))

@@ -638,7 +638,7 @@ fn a_count_that_is_too_low_says_how_many_are_missing() {
         low(4),
         (
             "count 4 of 5: the host has not been asked by enough machines yet".to_owned(),
-            "nothing: this machine asks again by itself. 1 more machine must ask this host; \
+            "wait: this machine asks again by itself. 1 more machine must ask this host; \
              clones of one image count once"
                 .to_owned()
         )
@@ -647,7 +647,7 @@ fn a_count_that_is_too_low_says_how_many_are_missing() {
         low(2),
         (
             "count 2 of 5: the host has not been asked by enough machines yet".to_owned(),
-            "nothing: this machine asks again by itself. 3 more machines must ask this host; \
+            "wait: this machine asks again by itself. 3 more machines must ask this host; \
              clones of one image count once"
                 .to_owned()
         )

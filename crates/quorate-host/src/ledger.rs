@@ -67,7 +67,7 @@ impl Ledger {
             TrySendError::Full(_) => Error::new(
                 Code::Busy,
                 format!("the host has {QUEUE} requests waiting and takes no more for the moment"),
-                "nothing: the client tries again by itself",
+                "wait: the client tries again by itself",
             ),
             TrySendError::Disconnected(_) => stopped(),
         })

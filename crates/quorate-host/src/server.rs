@@ -41,8 +41,11 @@ pub async fn serve(
     let mut store = Store::open(&options.directory)?;
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
-    let credentials = Credentials::new(Active::load(&store.keys()?, clock.now()));
-    if store.keys()?.iter().all(|key| key.credential.is_none()) {
+    // Read before the keys: a change in between is then noticed.
+    let revision = store.key_revision()?;
+    let keys = store.keys()?;
+    let credentials = Credentials::new(Active::load(&keys, clock.now()));
+    if keys.iter().all(|key| key.credential.is_none()) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
@@ -53,7 +56,7 @@ pub async fn serve(
     )
     .prepare();
 
-    let watch = tokio::spawn(watch_keys(store, credentials, clock.clone()));
+    let watch = tokio::spawn(watch_keys(store, revision, credentials, clock.clone()));
     let publish = tokio::spawn(publish_daily(options.directory.clone(), options.publications, port, clock));
     tracing::info!(port, "the activation host is listening");
     server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
@@ -160,27 +163,22 @@ fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> 
     Ok(config)
 }
 
-/// Puts new credentials in place when a command has changed the store.
-async fn watch_keys(store: Store, credentials: Credentials, clock: Clock) {
-    let mut version = store.version().ok();
-    let mut ids = Vec::new();
+/// Puts new credentials in place when a command has installed, activated or removed a key.
+async fn watch_keys(store: Store, mut revision: i64, credentials: Credentials, clock: Clock) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let now_version = store.version().ok();
-        if now_version == version {
-            continue;
-        }
-        version = now_version;
-        match store.keys() {
-            Ok(keys) => {
-                // Every counted request changes the file too; only new keys are worth a line.
-                let now_ids: Vec<_> = keys.iter().map(|key| (key.id, key.credential.is_some())).collect();
-                if now_ids != ids {
-                    tracing::info!(keys = keys.len(), "host keys read");
-                    ids = now_ids;
-                }
-                credentials.replace(Active::load(&keys, clock.now()));
+        let read = || -> Result<Option<i64>> {
+            let newest = store.key_revision()?;
+            if newest == revision {
+                return Ok(None);
             }
+            let keys = store.keys()?;
+            tracing::info!(keys = keys.len(), "host keys have changed");
+            credentials.replace(Active::load(&keys, clock.now()));
+            Ok(Some(newest))
+        };
+        match read() {
+            Ok(newest) => revision = newest.unwrap_or(revision),
             Err(error) => tracing::error!(%error, next = error.next, "host keys cannot be read"),
         }
     }

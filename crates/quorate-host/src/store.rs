@@ -1,7 +1,7 @@
 //! What the host remembers: one SQLite file with the installed keys, the machines seen and the statistics.
 //!
 //! The daemon and the commands open the same file. Each change is whole and on the disk before its method
-//! returns; `version` lets the daemon notice what a command has changed.
+//! returns; the key revision lets the daemon notice what a command has changed.
 
 use quorate_core::hardware::HardwareId;
 use quorate_core::identifier::{ApplicationId, Cmid, Uuid};
@@ -11,7 +11,7 @@ use quorate_core::license_state::LicenseStatus;
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::database::Database;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -97,9 +97,11 @@ impl Store {
         Ok(Self { database })
     }
 
-    /// A number that changes when another program has changed the file.
-    pub fn version(&self) -> Result<i64> {
-        self.database.read(|connection| connection.query_row("PRAGMA data_version", [], |row| row.get(0)))
+    /// A number that rises whenever a key is installed, activated or removed.
+    pub fn key_revision(&self) -> Result<i64> {
+        self.database.read(|connection| {
+            connection.query_row("SELECT coalesce(max(revision), 0) FROM key_revision", [], |row| row.get(0))
+        })
     }
 
     /// Installs a key, or puts the record of an installed one in place of the old.
@@ -132,7 +134,7 @@ impl Store {
                     credential.as_ref().map(|text| text.as_str()),
                 ],
             )?;
-            Ok(())
+            raise_key_revision(transaction)
         })
     }
 
@@ -140,7 +142,7 @@ impl Store {
     pub fn remove_key(&mut self, id: KeyId) -> Result<()> {
         self.database.change(|transaction| {
             transaction.execute("DELETE FROM host_key WHERE id = ?1", [id.to_string()])?;
-            Ok(())
+            raise_key_revision(transaction)
         })
     }
 
@@ -295,6 +297,11 @@ impl Store {
     }
 }
 
+fn raise_key_revision(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE key_revision SET revision = revision + 1", [])?;
+    Ok(())
+}
+
 fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     connection.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
@@ -320,6 +327,8 @@ CREATE TABLE host_key (
     revocations TEXT NOT NULL,
     credential TEXT
 ) STRICT;
+CREATE TABLE key_revision (revision INTEGER NOT NULL) STRICT;
+INSERT INTO key_revision (revision) VALUES (1);
 CREATE TABLE machine (
     application BLOB NOT NULL,
     cmid BLOB NOT NULL,
