@@ -165,6 +165,8 @@ codes! {
     AlreadyThere = "Q606";
     /// The store belongs to another machine, or the hardware has changed.
     HardwareChanged = "Q607", 0xC004_F00F;
+    /// The initial grace cannot be restarted, or not again.
+    RearmRefused = "Q609", 0xC004_D307;
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// A defect in Quorate itself: please report it.

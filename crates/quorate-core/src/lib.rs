@@ -11,7 +11,7 @@
 //! 3. Who may say what: [`certificate`] (the chain to the vendor root), [`signed`] (JWS documents),
 //!    [`revocation`].
 //! 4. What a machine asks and the host answers: [`activation`], [`cmid_table`], [`host_activation`].
-//! 5. What follows from it: [`license_state`].
+//! 5. What follows from it: [`license_state`], and when to ask again: [`schedule`].
 //!
 //! Every failure is an [`Error`] with a stable [`Code`]; both are in [`error`].
 //!
@@ -36,6 +36,7 @@ pub mod license_state;
 pub mod policy;
 pub mod product_key;
 pub mod revocation;
+pub mod schedule;
 pub mod signed;
 
 pub use error::{Code, Error, Result};

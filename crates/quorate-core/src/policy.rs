@@ -4,6 +4,7 @@
 //! only what differs. Both sides read the same policy, but each its own part: the host how long it
 //! remembers a machine and how far clocks may differ, the client everything else.
 
+use crate::hardware::HardwareTolerance;
 use crate::{Code, Error, Interval, Result};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ pub struct Policy {
     pub clock_tolerance: Interval,
     /// How often the initial grace may be restarted.
     pub rearm_limit: u32,
+    /// How much of a machine may change before it is another.
+    pub hardware: HardwareTolerance,
 }
 
 /// What a product does when no grace is left.
@@ -56,6 +59,7 @@ impl Default for Policy {
             cmid_retention: Interval::days(30),
             clock_tolerance: Interval::hours(4),
             rearm_limit: 5,
+            hardware: HardwareTolerance::default(),
         }
     }
 }
@@ -103,7 +107,7 @@ impl Policy {
         if self.clock_tolerance == Interval::ZERO {
             return refuse("clock-tolerance is 0s".to_owned(), "clocks always differ a little; 4h is usual");
         }
-        Ok(())
+        self.hardware.check(name)
     }
 }
 
