@@ -21,7 +21,7 @@ use quorate_core::activation::{
 };
 use quorate_core::catalog::Catalog;
 use quorate_core::certificate::{Entitlement, Role};
-use quorate_core::hardware::HardwareId;
+use quorate_core::hardware::{Component, Components};
 use quorate_core::license_pack::LicensePack;
 use quorate_core::policy::Policy;
 use quorate_core::revocation::RevocationList;
@@ -422,7 +422,7 @@ fn response_for_another_application_or_other_hardware() {
     let mut other_application = response(&story.request);
     other_application.application = id(2).parse().unwrap();
     let mut other_hardware = response(&story.request);
-    other_hardware.hardware = HardwareId::from_readings([("board", "two")]);
+    other_hardware.hardware = Components::new([(Component::Board, "two")]).id();
     for answer in [other_application, other_hardware] {
         assert_eq!(story.accept_answer(&answer).unwrap_err().code, Code::ResponseMismatch);
     }

@@ -6,7 +6,7 @@
 use quorate_core::activation::{ActivationRequest, ActivationResponse, Nonce};
 use quorate_core::catalog::{Catalog, Products};
 use quorate_core::certificate::{DOCUMENT_SIGNING_OID, ENTITLEMENT_OID, Entitlement, Role, VendorRoot};
-use quorate_core::hardware::HardwareId;
+use quorate_core::hardware::{Component, Components};
 use quorate_core::identifier::VendorId;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::product_key::KeyId;
@@ -216,7 +216,7 @@ pub fn request() -> ActivationRequest {
         application: id(1).parse().unwrap(),
         sku: id(OFFICE).parse().unwrap(),
         cmid: "f81d4fae-7dec-41d0-a765-00a0c91e6bf6".parse().unwrap(),
-        hardware: HardwareId::from_readings([("board", "one")]),
+        hardware: Components::new([(Component::Board, "one")]).id(),
         status: LicenseStatus::InitialGrace,
         minutes_left: 43_200,
         threshold: 5,
