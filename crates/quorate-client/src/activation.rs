@@ -10,7 +10,7 @@ use quorate_core::catalog::Sku;
 use quorate_core::identifier::ApplicationId;
 use quorate_core::license_state::{self, Attempt, LicenseState};
 use quorate_core::policy::Policy;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
@@ -84,15 +84,24 @@ impl Client {
         &self.vendor
     }
 
-    /// The product as it stands, without asking anybody.
+    /// The product as it stands, without asking anybody. The time is noted, so that nothing is gained by
+    /// setting the clock back afterwards.
     pub fn status(&self) -> Result<Status> {
         let product = store::read(&self.vendor.directory, self.application)?;
+        let now = self.clock.now();
+        if now > NOTED_EVERY.after(product.latest_time) {
+            // Where it cannot be written, the license is the same without it.
+            let _ = store::update(&self.vendor.directory, self.application, |product| {
+                product.latest_time = product.latest_time.max(now);
+                Ok(())
+            });
+        }
         let sku = self.vendor.sku(product.sku)?.clone();
         let policy = self.vendor.catalog.products.policy(&sku).clone();
-        let trust = self.trust(&product);
-        let (facts, now) = product.facts(trust, self.clock.now());
+        let (machine, trust) = (self.machine.hardware(), self.trust(&product));
+        let (facts, now) = product.facts(machine, trust, now);
         let state = license_state::evaluate(&policy, &facts, now);
-        let license = product.license(trust);
+        let license = product.license(machine, trust);
         Ok(Status { product, sku, policy, state, license })
     }
 
@@ -237,7 +246,7 @@ impl Client {
         let sku = self.vendor.sku(product.sku)?;
         let policy = self.vendor.catalog.products.policy(sku);
         let client_time = self.clock.now();
-        let (facts, now) = product.facts(self.trust(product), client_time);
+        let (facts, now) = product.facts(self.machine.hardware(), self.trust(product), client_time);
         let state = license_state::evaluate(policy, &facts, now);
         Ok(ActivationRequest {
             application: sku.application,
@@ -271,7 +280,9 @@ impl Client {
             return Ok(Err(error));
         }
         product.response = Some(jws);
-        let (facts, now) = product.facts(self.trust(product), self.clock.now());
+        // The host has just said what time it is: a clock that once ran ahead is forgotten.
+        product.latest_time = self.clock.now().max(accepted.response.host_time);
+        let (facts, now) = product.facts(self.machine.hardware(), self.trust(product), product.latest_time);
         let state = license_state::evaluate(policy, &facts, now);
         Ok(Ok(Activated { host, found, count, threshold: policy.threshold, state }))
     }
@@ -285,6 +296,9 @@ impl Client {
         }
     }
 }
+
+/// Writing costs a flush to the disk, and a product may ask for its status at every window it opens.
+const NOTED_EVERY: Interval = Interval::hours(1);
 
 /// What a host answered, and the product as it was when it asked (a clone has a new CMID by then).
 struct Answer {

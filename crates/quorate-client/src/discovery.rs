@@ -202,12 +202,13 @@ pub fn in_order(mut records: Vec<Srv>, draw: &mut impl FnMut(u32) -> u32) -> Vec
 
 fn srv(data: &RData) -> Option<Srv> {
     let RData::SRV(srv) = data else { return None };
-    let name = srv.target.to_string();
     // A target of "." says that there is decidedly no such service (RFC 2782).
-    if srv.target.is_root() || srv.port == 0 {
+    if srv.target.is_root() {
         return None;
     }
-    let host = HostAddress { name: name.trim_end_matches('.').to_owned(), port: srv.port };
+    // A host that answers is kept in the store as text, so one that does not read back is not followed.
+    let name = srv.target.to_string();
+    let host = format!("{}:{}", name.trim_end_matches('.'), srv.port).parse().ok()?;
     Some(Srv { priority: srv.priority, weight: srv.weight, host })
 }
 

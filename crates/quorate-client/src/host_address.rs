@@ -49,7 +49,11 @@ impl FromStr for HostAddress {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
-        let is_name = name.len() <= 253 && name.trim_end_matches('.').split('.').all(label);
+        let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+        // A name that ends in a number is a mistyped IP address (RFC 1123, section 2.1).
+        let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+        let is_name =
+            name.len() <= 253 && labels.clone().all(label) && !labels.next_back().is_some_and(is_number);
         if name.parse::<IpAddr>().is_err() && !is_name {
             return Err(invalid("it has neither the form of a domain name nor of an IP address"));
         }
@@ -101,6 +105,7 @@ mod tests {
         for (text, why) in [
             ("", "it has neither the form of a domain name nor of an IP address"),
             ("kms example", "it has neither the form of a domain name nor of an IP address"),
+            ("192.0.2.256", "it has neither the form of a domain name nor of an IP address"),
             ("kms:70000", "a port is a number from 1 to 65535"),
             ("kms:0", "a port is a number from 1 to 65535"),
             ("kms:", "a port is a number from 1 to 65535"),

@@ -29,7 +29,8 @@ pub fn status(status: &Status, now: Timestamp) -> String {
         line("NEXT", &error.next);
     }
     if state.until.is_some() {
-        let left = state.remaining(now);
+        // As the state itself, by the latest time seen: a clock that is set back shows no more than there is.
+        let left = state.remaining(now.max(product.latest_time));
         line("REMAINING GRACE", &format!("{} days ({} minutes)", left.as_days(), left.as_minutes()));
     }
     line("CLIENT MACHINE ID", &product.cmid.to_string());

@@ -89,9 +89,22 @@ impl Product {
         self.response = None;
     }
 
-    /// The response by which the product is activated, if it holds for this machine and its policy.
-    pub fn license(&self, trust: Trust<'_>) -> Result<Option<activation::ActivationResponse>> {
+    /// The response by which the product is activated, if it holds for the machine with this hardware and for
+    /// its policy.
+    pub fn license(
+        &self,
+        machine: HardwareId,
+        trust: Trust<'_>,
+    ) -> Result<Option<activation::ActivationResponse>> {
         let Some(jws) = &self.response else { return Ok(None) };
+        if self.hardware != machine {
+            return Err(Error::new(
+                Code::HardwareChanged,
+                "the license in the store was given to other hardware: the store was copied, or the hardware \
+                 has changed",
+                "activate this machine: `quorate activate`",
+            ));
+        }
         // Verified as of the time when it was given: a host's certificate may end before the license does.
         let claimed = activation::claimed_time(jws)?;
         let response = activation::verify_license(jws, self.sku, trust, claimed)?.document;
@@ -106,8 +119,8 @@ impl Product {
     }
 
     /// What the license state follows from. A license that does not verify is none.
-    pub fn facts(&self, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
-        let activated = self.license(trust).ok().flatten().map(|response| response.host_time);
+    pub fn facts(&self, machine: HardwareId, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
+        let activated = self.license(machine, trust).ok().flatten().map(|response| response.host_time);
         (Facts { first_run: self.first_run, activated }, now.max(self.latest_time))
     }
 }
@@ -138,7 +151,7 @@ pub fn update<T>(
     application: ApplicationId,
     change: impl FnOnce(&mut Product) -> Result<T>,
 ) -> Result<T> {
-    let _lock = lock(directory, application)?;
+    let _lock = files::lock(&directory.join(format!("{application}.lock")))?;
     let path = path(directory, application);
     let mut product = parse(&path)?;
     let result = change(&mut product)?;
@@ -153,7 +166,7 @@ pub fn update_or_create<T>(
     create: impl FnOnce() -> Product,
     change: impl FnOnce(&mut Product) -> Result<T>,
 ) -> Result<T> {
-    let _lock = lock(directory, application)?;
+    let _lock = files::lock(&directory.join(format!("{application}.lock")))?;
     let path = path(directory, application);
     let mut product = if path.exists() { parse(&path)? } else { create() };
     let result = change(&mut product)?;
@@ -180,17 +193,6 @@ fn save(path: &Path, product: &Product) -> Result<()> {
         )
     })?;
     files::write(path, &text, Access::Private)
-}
-
-/// Held until it is dropped.
-fn lock(directory: &Path, application: ApplicationId) -> Result<std::fs::File> {
-    let path = directory.join(format!("{application}.lock"));
-    let locked = || {
-        let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path)?;
-        file.lock()?;
-        Ok(file)
-    };
-    locked().map_err(|error: std::io::Error| files::writing(&path, &error))
 }
 
 fn path(directory: &Path, application: ApplicationId) -> PathBuf {

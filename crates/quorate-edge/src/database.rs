@@ -3,7 +3,9 @@
 
 use crate::files;
 use quorate_core::{Code, Error, Result};
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, Transaction, TransactionBehavior, ffi};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,28 +16,67 @@ pub struct Database {
 }
 
 impl Database {
+    /// Makes the file, readable for its owner alone and with `schema` in it, unless it is there already.
+    /// Whoever finds the file finds it whole.
+    pub fn create_if_missing(path: &Path, schema: &str) -> Result<()> {
+        if path.exists() {
+            return Ok(());
+        }
+        let journal = path.with_extension("db-wal");
+        if journal.exists() {
+            // SQLite would put the old journal's pages into the new file.
+            return Err(damaged(
+                path,
+                &format!("it is missing, but its journal {} is there", journal.display()),
+            ));
+        }
+        let image = || -> rusqlite::Result<Vec<u8>> {
+            let connection = Connection::open_in_memory()?;
+            connection.execute_batch(schema)?;
+            Ok(connection.serialize(MAIN_DB)?.to_vec())
+        };
+        let image = image().map_err(|error| explain(path, &error))?;
+        files::write_if_missing(path, &image, files::Access::Private)
+    }
+
     /// Makes the file, readable for its owner alone, when it is not there, and opens it. A committed change
     /// is on the disk (write-ahead log, flushed at every commit).
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.exists() {
+        match path.metadata() {
+            // SQLite would take it for a new one, and throw its journal away.
+            Ok(file) if file.len() == 0 => return Err(damaged(path, "it is empty")),
+            Ok(_) => {}
             // SQLite gives its journal the mode that the file has.
-            files::write(path, b"", files::Access::Private)?;
+            Err(_) => files::write(path, b"", files::Access::Private)?,
         }
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
+            keep_as_it_is(&connection, true);
             connection.busy_timeout(Duration::from_secs(10))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)?;
+            keep_as_it_is(&connection, false);
             Ok(connection)
         };
         let connection = open().map_err(|error| explain(path, &error))?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
+    /// Finds out whether the whole file is sound, which takes a second for each few hundred megabytes.
+    pub fn check(&self) -> Result<()> {
+        let found: String =
+            self.read(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        keep_as_it_is(&self.connection, true);
+        Err(self.damaged("it is not a sound database"))
+    }
+
     /// Asks something.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        query(&self.connection).map_err(|error| explain(&self.path, &error))
+        query(&self.connection).map_err(|error| self.failed(&error))
     }
 
     /// Changes something, whole or not at all; it is on the disk when this returns.
@@ -46,34 +87,55 @@ impl Database {
             transaction.commit()?;
             Ok(value)
         };
-        apply(&mut self.connection).map_err(|error| explain(&self.path, &error))
+        apply(&mut self.connection).map_err(|error| self.failed(&error))
     }
 
     /// A value in the file, for the error that says it can't be.
     pub fn damaged(&self, what: &str) -> Error {
         damaged(&self.path, what)
     }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        let error = explain(&self.path, error);
+        if error.code == Code::StoreDamaged {
+            keep_as_it_is(&self.connection, true);
+        }
+        error
+    }
+}
+
+/// Whether the last to close the file leaves it alone, instead of moving the journal's pages into it: what is
+/// damaged is to stay as it was found.
+fn keep_as_it_is(connection: &Connection, keep: bool) {
+    // The setting exists since SQLite 3.17, and a newer one is built in.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
 }
 
 fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     let unwritable = |why: &str, next: &str| {
         Error::new(Code::Unwritable, format!("{} cannot be written: {why}", path.display()), next)
     };
-    match error.sqlite_error_code() {
+    let sqlite = error.sqlite_error();
+    match sqlite.map(|error| error.code) {
         Some(ErrorCode::DiskFull) => Error::new(
             Code::DiskFull,
             format!("{} cannot be written: no space left on device", path.display()),
             "free some space; nothing that was stored before is lost",
         ),
-        Some(ErrorCode::ReadOnly) => {
-            unwritable("it is read-only", "run the command as the user who owns it, or with sudo")
+        Some(ErrorCode::SystemIoFailure)
+            if sqlite.is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ) =>
+        {
+            damaged(path, "it is cut off")
         }
-        Some(ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            unwritable("permission denied", "run the command as the user who owns it, or with sudo")
-        }
-        Some(ErrorCode::SystemIoFailure) => {
-            unwritable("the disk reports an error", "check the disk and its free space")
-        }
+        Some(
+            ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied
+            | ErrorCode::CannotOpen
+            | ErrorCode::SystemIoFailure,
+        ) => match write_beside(path) {
+            Err(error) => files::writing(path, &error),
+            Ok(()) => unwritable("the disk reports an error", "check the disk and its free space"),
+        },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => unwritable(
             "another program has held it for ten seconds",
             "try again; see which program has the file open",
@@ -85,10 +147,22 @@ fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
+/// SQLite does not say why the system would not let it write; the system says so when it is asked again.
+fn write_beside(path: &Path) -> io::Result<()> {
+    std::fs::File::options().append(true).open(path)?;
+    let mut file = tempfile::tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(&[0; SHARED_MEMORY])?;
+    file.sync_all()
+}
+
 fn damaged(path: &Path, what: &str) -> Error {
     Error::new(
         Code::StoreDamaged,
         format!("{} is damaged: {what}", path.display()),
-        "restore it from a backup; it was not changed",
+        // A journal that stays beside an older file would be put into it.
+        "put a backup of the whole directory in its place; the file was not changed",
     )
 }
+
+/// What SQLite takes beside the database before it writes anything.
+const SHARED_MEMORY: usize = 32 * 1024;

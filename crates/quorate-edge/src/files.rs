@@ -4,6 +4,7 @@ use quorate_core::{Code, Error, Result};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,26 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// Writes a file so that a reader, or this machine after a power cut, finds the old content or the new and
 /// never a part: a temporary file beside it, flushed to the disk, takes its place.
 pub fn write(path: &Path, content: &[u8], access: Access) -> Result<()> {
+    put(path, content, access, |file| match file.persist(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.error),
+    })
+}
+
+/// As [`write`]; but when a file is there already, or another program is quicker, that file stays.
+pub fn write_if_missing(path: &Path, content: &[u8], access: Access) -> Result<()> {
+    put(path, content, access, |file| match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    })
+}
+
+fn put(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    place: impl FnOnce(NamedTempFile) -> io::Result<()>,
+) -> Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mode = match access {
         Access::Public => 0o644,
@@ -45,10 +66,20 @@ pub fn write(path: &Path, content: &[u8], access: Access) -> Result<()> {
             .tempfile_in(directory)?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        place(file)?;
         std::fs::File::open(directory)?.sync_all()
     };
     write().map_err(|error| writing(path, &error))
+}
+
+/// Waits until no other process holds this lock, and holds it until the result is dropped.
+pub fn lock(path: &Path) -> Result<std::fs::File> {
+    let lock = || -> io::Result<std::fs::File> {
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    lock().map_err(|error| writing(path, &error))
 }
 
 /// Makes a directory, and those above it, that only the owner can enter.

@@ -39,7 +39,12 @@ impl ServiceClient {
             .timeout(Duration::from_secs(30))
             .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
         if let Some(proxy) = proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| {
+            let proxy = reqwest::Url::parse(proxy)
+                .ok()
+                // With a scheme that it does not know, reqwest would go without a proxy.
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+                .and_then(|url| reqwest::Proxy::all(url).ok());
+            builder = builder.proxy(proxy.ok_or_else(|| {
                 Error::new(
                     Code::AddressInvalid,
                     // A proxy's URL may hold a password, so it is not repeated.

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -73,7 +73,7 @@ impl<S, B> Answers<B> for S where
 
 /// Listens on an address, with the usual mistakes explained.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+    bind(address).map_err(|error| {
         let next = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!(
@@ -92,6 +92,17 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
             next,
         )
     })
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the last connections of the run before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop` completes, then lets requests under way finish.
@@ -200,22 +211,22 @@ where
     tokio::pin!(connection);
     let mut finished = 0;
     let mut quiet_since = Instant::now();
-    loop {
+    let patience = loop {
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            _ = stopped.wait_for(|stopped| *stopped) => break limits.request,
             () = tokio::time::sleep_until(quiet_since + limits.idle) => {
                 let now_finished = activity.finished.load(Ordering::Relaxed);
                 if activity.under_way.load(Ordering::Relaxed) == 0 && now_finished == finished {
-                    break;
+                    break limits.idle;
                 }
                 finished = now_finished;
                 quiet_since = Instant::now();
             }
         }
-    }
+    };
     connection.as_mut().graceful_shutdown();
-    match timeout(limits.request, connection).await {
+    match timeout(patience, connection).await {
         Ok(ended) => ended.map_err(|error| error.to_string()),
         Err(_) => Err("the peer did not close in time".to_owned()),
     }
@@ -277,6 +288,9 @@ fn open_files() -> usize {
     usize::try_from(permitted).unwrap_or(usize::MAX).min(MOST_CONNECTIONS)
 }
 
+/// Connections that wait to be accepted. The usual 128 are too few for a network whose machines all start in
+/// the morning: those left out try again after seconds only. The system lowers it to its own limit.
+const BACKLOG: u32 = 16 * 1024;
 /// For the database, the log, name servers and the like.
 const RESERVED_FILES: usize = 128;
 /// A semaphore's and a memory's limit rather than the system's.

@@ -41,8 +41,9 @@ struct Arguments {
 enum Command {
     /// Install a host key with its license pack [/ipk].
     Ipk {
-        /// The product key, 5×5 characters.
-        key: String,
+        /// The product key, 5×5 characters, in one piece or in groups.
+        #[arg(required = true, num_args = 1..)]
+        key: Vec<String>,
         /// The license pack that belongs to the key.
         #[arg(long, value_name = "FILE")]
         pack: PathBuf,
@@ -123,7 +124,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Ipk { key, pack } => {
             let pack = files::read_text(&pack)?;
             let hardware = Machine::read(None)?.hardware();
-            let key = keys::install(&mut open()?, &key, &pack, hardware, now)?;
+            let key = keys::install(&mut open()?, &key.concat(), &pack, hardware, now)?;
             print(
                 out,
                 &format!(
@@ -171,7 +172,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Dlv { id } => {
             let store = open()?;
             let keys = match id.as_deref() {
-                Some("all") => HostKey::all(&store, now)?,
+                Some("all") => HostKey::at_least_one(&store, now)?,
                 id => vec![select(&store, id, clock)?],
             };
             for (index, key) in keys.iter().enumerate() {

@@ -64,11 +64,9 @@ impl HostKey {
         store.keys()?.into_iter().map(|installed| Self::read(installed, now)).collect()
     }
 
-    /// The key for this activation id, or the only one there is.
-    pub fn select(store: &Store, id: Option<ActivationId>, now: Timestamp) -> Result<Self> {
-        let mut keys = Self::all(store, now)?;
-        let known: Vec<String> =
-            keys.iter().map(|key| format!("{} ({})", key.sku.id, key.sku.name)).collect();
+    /// Every installed key, of which there must be one.
+    pub fn at_least_one(store: &Store, now: Timestamp) -> Result<Vec<Self>> {
+        let keys = Self::all(store, now)?;
         if keys.is_empty() {
             return Err(Error::new(
                 Code::ProductKeyMissing,
@@ -76,6 +74,14 @@ impl HostKey {
                 "`quorate-host ipk KEY --pack FILE`",
             ));
         }
+        Ok(keys)
+    }
+
+    /// The key for this activation id, or the only one there is.
+    pub fn select(store: &Store, id: Option<ActivationId>, now: Timestamp) -> Result<Self> {
+        let mut keys = Self::at_least_one(store, now)?;
+        let known: Vec<String> =
+            keys.iter().map(|key| format!("{} ({})", key.sku.id, key.sku.name)).collect();
         match id {
             Some(id) => match keys.iter().position(|key| key.sku.id == id) {
                 Some(index) => Ok(keys.swap_remove(index)),
@@ -173,6 +179,8 @@ pub async fn activate_online(
     );
     let url = service.unwrap_or(&key.catalog.service_url);
     let client = ServiceClient::new(url, &key.root, proxy, clock)?;
+    // The vendor counts what it grants, so see first that it could be kept.
+    store.put_key(&key.installed)?;
     let response: HostActivationResponse = client.post("/v1/host-activations", &request).await?;
 
     let chain = response

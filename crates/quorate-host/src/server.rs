@@ -39,6 +39,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let mut store = Store::open(&options.directory)?;
+    store.check()?;
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
     // Read before the keys: a change in between is then noticed.

@@ -87,14 +87,14 @@ impl Store {
         if !directory.exists() {
             quorate_edge::files::make_private_directory(directory)?;
         }
-        let mut database = Database::open(&directory.join("host.db"))?;
-        database.change(|transaction| {
-            match transaction.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-                0 => transaction.execute_batch(SCHEMA),
-                _ => Ok(()),
-            }
-        })?;
-        Ok(Self { database })
+        let path = directory.join("host.db");
+        Database::create_if_missing(&path, SCHEMA)?;
+        Ok(Self { database: Database::open(&path)? })
+    }
+
+    /// Finds out whether the whole file is sound.
+    pub fn check(&self) -> Result<()> {
+        self.database.check()
     }
 
     /// A number that rises whenever a key is installed, activated or removed.

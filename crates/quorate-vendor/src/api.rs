@@ -5,6 +5,7 @@
 use crate::service::Service;
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -21,11 +22,19 @@ pub fn router(service: Service) -> Router {
         .route("/v1/catalog", get(catalog))
         .route("/v1/revocations", get(revocations))
         .fallback(async || Answer::<()>(Err(nothing_here())))
+        .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(Shared(Arc::new(Mutex::new(service))))
 }
 
-async fn activate_host(State(service): State<Shared>, body: Bytes) -> Response {
+async fn activate_host(
+    State(service): State<Shared>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return problem(rejection.status(), not_read(rejection.status())),
+    };
     let request: Result<HostActivationRequest> = serde_json::from_slice(&body).map_err(|error| {
         Error::new(
             Code::RequestInvalid,
@@ -89,16 +98,17 @@ impl<T: serde::Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
         match self.0 {
             Ok(answer) => axum::Json(answer).into_response(),
-            Err(error) => {
-                let status = status(error.code);
-                let problem = Problem::new(status.as_u16(), error);
-                let mut response = (status, axum::Json(problem)).into_response();
-                let kind = header::HeaderValue::from_static("application/problem+json");
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                response
-            }
+            Err(error) => problem(status(error.code), error),
         }
     }
+}
+
+fn problem(status: StatusCode, error: Error) -> Response {
+    let problem = Problem::new(status.as_u16(), error);
+    let mut response = (status, axum::Json(problem)).into_response();
+    let kind = header::HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn status(code: Code) -> StatusCode {
@@ -115,12 +125,22 @@ fn status(code: Code) -> StatusCode {
 }
 
 fn nothing_here() -> Error {
-    Error::new(
-        Code::NotSetUp,
-        "there is nothing at this path",
-        "the paths are /v1/host-activations, /v1/catalog and /v1/revocations",
-    )
+    Error::new(Code::NotSetUp, "there is nothing at this path", PATHS)
 }
+
+fn wrong_method() -> Error {
+    Error::new(Code::RequestInvalid, "this path does not take requests of this method", PATHS)
+}
+
+fn not_read(status: StatusCode) -> Error {
+    let what = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => format!("the request has more than {LARGEST_BODY} bytes"),
+        _ => "the request broke off".to_owned(),
+    };
+    Error::new(Code::RequestInvalid, what, "compare it with the documentation of POST /v1/host-activations")
+}
+
+const PATHS: &str = "the requests are POST /v1/host-activations, GET /v1/catalog and GET /v1/revocations";
 
 /// A host activation is below 2 KB.
 const LARGEST_BODY: usize = 64 * 1024;

@@ -15,6 +15,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::sign::CertifiedKey;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -36,18 +37,18 @@ pub struct Directories {
     pub root: PathBuf,
 }
 
+impl Directories {
+    /// The files that [`Authority::create`] writes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let at_root = [ROOT_KEY, ROOT].map(|name| self.root.join(name));
+        let at_service = [CA_KEY, CA, ISSUER_KEY, ISSUER, ROOT].map(|name| self.service.join(name));
+        at_root.into_iter().chain(at_service).collect()
+    }
+}
+
 impl Authority {
-    /// Makes root, activation CA and issuer, and writes them. Refuses to replace any that are there.
+    /// Makes root, activation CA and issuer, and writes them. The caller makes sure that none is there yet.
     pub fn create(directories: &Directories, vendor: &VendorId, name: &str, now: Timestamp) -> Result<()> {
-        for path in [directories.root.join(ROOT_KEY), directories.service.join(CA_KEY)] {
-            if path.exists() {
-                return Err(Error::new(
-                    Code::AlreadyThere,
-                    format!("{} is there already", path.display()),
-                    "a vendor is set up once; choose other directories for another vendor",
-                ));
-            }
-        }
         files::make_private_directory(&directories.root)?;
         files::make_private_directory(&directories.service)?;
 
@@ -84,12 +85,10 @@ impl Authority {
     /// Reads what [`Authority::create`] wrote into the service's directory.
     pub fn load(directory: &Path, vendor: VendorId) -> Result<Self> {
         let root = VendorRoot::from_der(certificate(&directory.join(ROOT))?.to_vec())?;
-        let ca_certificate = certificate(&directory.join(CA))?;
-        let ca_key = key(&directory.join(CA_KEY))?;
+        let (ca_certificate, ca_key) = certified_key(directory, CA, CA_KEY)?;
         let ca = Issuer::from_ca_cert_der(&ca_certificate, ca_key)
             .map_err(|error| damaged(&directory.join(CA), &error))?;
-        let issuer = certificate(&directory.join(ISSUER))?;
-        let issuer_key = key(&directory.join(ISSUER_KEY))?;
+        let (issuer, issuer_key) = certified_key(directory, ISSUER, ISSUER_KEY)?;
         let documents = Signer::new(issuer_key.serialized_der(), &[issuer, ca_certificate.clone()]);
         Ok(Self { vendor, root, ca_certificate, ca, documents })
     }
@@ -183,11 +182,17 @@ impl Authority {
 
 /// A TLS configuration from a certificate and a key that the vendor has from elsewhere, in PEM.
 pub fn tls_from_files(certificates: &Path, private_key: &Path) -> Result<rustls::ServerConfig> {
+    let unusable = |path: &Path, why: &dyn std::fmt::Display| {
+        Error::new(Code::DocumentInvalid, format!("{} cannot be used: {why}", path.display()), GIVE_A_PAIR)
+    };
     let chain = CertificateDer::pem_slice_iter(&files::read(certificates)?)
         .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|error| damaged(certificates, &error))?;
+        .map_err(|error| unusable(certificates, &error))?;
+    if chain.is_empty() {
+        return Err(unusable(certificates, &"it holds no certificate"));
+    }
     let key = PrivateKeyDer::from_pem_slice(&files::read(private_key)?)
-        .map_err(|error| damaged(private_key, &error))?;
+        .map_err(|error| unusable(private_key, &error))?;
     tls(chain, key)
 }
 
@@ -202,7 +207,7 @@ fn tls(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Resu
             Error::new(
                 Code::DocumentInvalid,
                 format!("the TLS certificate and key cannot be used ({error})"),
-                "give a certificate chain and the private key that belongs to it, in PEM",
+                GIVE_A_PAIR,
             )
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -240,6 +245,19 @@ fn valid(params: &mut CertificateParams, now: Timestamp, validity: Interval) {
     params.not_after = date(validity.after(now));
 }
 
+/// A certificate with its private key. A key of another certificate would sign what nobody believes.
+fn certified_key(directory: &Path, name: &str, key_name: &str) -> Result<(CertificateDer<'static>, KeyPair)> {
+    let (certificate, path) = (certificate(&directory.join(name))?, directory.join(key_name));
+    let key = key(&path)?;
+    let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(internal)?;
+    let signing_key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&private)
+        .map_err(|_| damaged(&path, &"it is not an ECDSA key"))?;
+    CertifiedKey::new(vec![certificate.clone()], signing_key)
+        .keys_match()
+        .map_err(|_| damaged(&path, &format!("it does not belong to {name}")))?;
+    Ok((certificate, key))
+}
+
 fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
     CertificateDer::from_pem_slice(&files::read(path)?).map_err(|error| damaged(path, &error))
 }
@@ -260,6 +278,8 @@ fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
 fn internal(error: impl std::fmt::Display) -> Error {
     Error::new(Code::Internal, format!("a certificate cannot be made ({error})"), "please report this")
 }
+
+const GIVE_A_PAIR: &str = "give a certificate chain and the private key that belongs to it, in PEM";
 
 const ROOT: &str = "root.pem";
 const ROOT_KEY: &str = "root.key.pem";

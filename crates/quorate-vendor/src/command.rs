@@ -223,7 +223,8 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             };
             server::runtime()?.block_on(async {
                 let listener = server::listen(listen).await?;
-                tracing::info!(address = %listen, "the activation service is listening");
+                let address = listener.local_addr().unwrap_or(listen);
+                tracing::info!(%address, "the activation service is listening");
                 serve(service, tls, listener, server::interrupted()).await;
                 Ok(())
             })

@@ -1,7 +1,8 @@
 //! The service: decides what the vendor grants, keeps it, signs it.
 //!
 //! Used by the HTTPS interface and by the command line alike. Each method is one thing that somebody asks of
-//! a vendor, and either happens whole or not at all.
+//! a vendor, and either happens whole or not at all. What counts before it decides (the next number, the hosts
+//! that a key has left) holds a lock meanwhile, since commands run beside the service.
 
 use crate::authority::{Authority, Directories};
 use crate::store::{How, KeyRecord, Slot, Store};
@@ -20,13 +21,17 @@ use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::{files, random};
-use std::path::Path;
+use rustls::pki_types::ServerName;
+use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 
 /// A vendor that has been set up.
 pub struct Service {
     authority: Authority,
     store: Store,
     clock: Clock,
+    lock: PathBuf,
 }
 
 /// Who the vendor is.
@@ -41,20 +46,39 @@ pub struct Vendor {
 }
 
 impl Service {
-    /// Sets a vendor up: certificates and an empty database.
+    /// Sets a vendor up: certificates and an empty database. Refuses to replace any that are there.
     pub fn create(directories: &Directories, vendor: &Vendor, clock: &Clock) -> Result<()> {
         service_host(&vendor.url)?;
-        Authority::create(directories, &vendor.id, &vendor.name, clock.now())?;
+        files::make_private_directory(&directories.service)?;
+        let _alone = files::lock(&directories.service.join(LOCK))?;
+        let database = directories.service.join(DATABASE);
+        let mut made = directories.files();
+        // A journal that is left over would be taken for the new database's own.
+        made.extend([DATABASE, "vendor.db-wal", "vendor.db-shm"].map(|name| directories.service.join(name)));
+        if let Some(path) = made.iter().find(|path| path.exists()) {
+            return Err(Error::new(
+                Code::AlreadyThere,
+                format!("{} is there already", path.display()),
+                "a vendor is set up once; choose other directories for another vendor",
+            ));
+        }
         let settings =
             [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.as_str()), (URL, vendor.url.as_str())];
-        Store::create(&directories.service.join(DATABASE), &settings)
+        Authority::create(directories, &vendor.id, &vendor.name, clock.now())
+            .and_then(|()| Store::create(&database, &settings))
+            .inspect_err(|_| {
+                // Half a vendor would only be in the way of the next attempt.
+                for path in &made {
+                    let _ = std::fs::remove_file(path);
+                }
+            })
     }
 
     /// Opens the vendor in this directory.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self> {
         let store = Store::open(&directory.join(DATABASE))?;
         let authority = Authority::load(directory, store.setting(VENDOR)?.parse()?)?;
-        Ok(Self { authority, store, clock })
+        Ok(Self { authority, store, clock, lock: directory.join(LOCK) })
     }
 
     /// The certificates.
@@ -69,6 +93,7 @@ impl Service {
 
     /// Signs a new catalog with these products, under the next number.
     pub fn import(&mut self, products: Products) -> Result<Catalog> {
+        let _alone = files::lock(&self.lock)?;
         let number = self.store.newest_catalog()?.map_or(1, |(number, _)| number + 1);
         let catalog = Catalog {
             vendor: self.authority.vendor().clone(),
@@ -104,6 +129,7 @@ impl Service {
 
     /// Issues product keys. They are returned this once and not kept.
     pub fn issue_keys(&mut self, group: u16, count: u32, customer: &str) -> Result<Vec<ProductKey>> {
+        let _alone = files::lock(&self.lock)?;
         let catalog = self.catalog()?;
         key_group(&catalog, group)?;
         let first = self.store.highest_serial(group)? + 1;
@@ -153,6 +179,7 @@ impl Service {
 
     /// Makes a license pack with fresh slots for a host key.
     pub fn pack(&mut self, id: KeyId, slots: u32) -> Result<String> {
+        let _alone = files::lock(&self.lock)?;
         let record = self.usable_key(id)?;
         let catalog = self.catalog()?;
         let group = host_key_group(&catalog, &record)?;
@@ -181,6 +208,7 @@ impl Service {
 
     /// Activates a host online.
     pub fn activate_host(&mut self, request: &HostActivationRequest) -> Result<HostActivationResponse> {
+        let _alone = files::lock(&self.lock)?;
         let installation_id = request.installation_id;
         let record = self.usable_key(installation_id.key())?;
         let signing_request = request.verify(&record.verifier)?;
@@ -202,6 +230,7 @@ impl Service {
 
     /// The phone desk: the Confirmation ID for an Installation ID; the same again for the same.
     pub fn confirm(&mut self, installation_id: &InstallationId) -> Result<ConfirmationId> {
+        let _alone = files::lock(&self.lock)?;
         let record = self.usable_key(installation_id.key())?;
         installation_id.verify(&record.verifier)?;
         let slot = match self.store.assigned_slot(installation_id)? {
@@ -304,12 +333,16 @@ fn entitlement(catalog: &Catalog, group: &KeyGroup, key: KeyId, now: Timestamp) 
 
 fn service_host(url: &str) -> Result<String> {
     let authority = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    // An IPv6 address is in brackets, which may hold colons; a port follows the last one.
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
+    // An IPv6 address is in brackets, which hold colons; a port follows the last one.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
     };
-    if host.is_empty() {
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => ServerName::try_from(host).is_ok(),
+    };
+    if !is_host || port.is_some_and(|port| port.parse::<NonZeroU16>().is_err()) {
         return Err(Error::new(
             Code::AddressInvalid,
             format!("{} is not the URL of an activation service", quorate_core::identifier::quoted(url)),
@@ -323,12 +356,15 @@ fn service_host(url: &str) -> Result<String> {
 pub fn read_products(path: &Path) -> Result<Products> {
     let text = files::read_text(path)?;
     toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        // What the file contradicts itself in, or lacks, is not at any one line.
+        let part = error.span().filter(|span| *span != (0..0));
+        let line = part.map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+        let place = line.map(|line| format!(", line {line}")).unwrap_or_default();
         // The checks of `Products` put the next step behind a semicolon.
         let message = error.message();
         let (what, next) =
             message.split_once("; ").unwrap_or((message, "compare it with the shipped example"));
-        Error::new(Code::CatalogInvalid, format!("{}, line {line}: {what}", path.display()), next)
+        Error::new(Code::CatalogInvalid, format!("{}{place}: {what}", path.display()), next)
     })
 }
 
@@ -338,6 +374,7 @@ const LOCALE: u16 = 1033;
 const BUILD: (u16, u16) = (1, 0);
 
 const DATABASE: &str = "vendor.db";
+const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";
 const URL: &str = "url";

@@ -66,13 +66,6 @@ impl How {
 impl Store {
     /// Makes an empty database, with the vendor's name and so on as settings.
     pub fn create(path: &Path, settings: &[(&str, &str)]) -> Result<()> {
-        if path.exists() {
-            return Err(Error::new(
-                Code::AlreadyThere,
-                format!("{} is there already", path.display()),
-                "a vendor is set up once; choose other directories for another vendor",
-            ));
-        }
         Database::open(path)?.change(|transaction| {
             transaction.execute_batch(SCHEMA)?;
             for (name, value) in settings {

@@ -1,0 +1,278 @@
+//! A license store that is damaged, copied, or cannot be written, and a clock that is wrong: each has a
+//! defined outcome, never a panic and never a license.
+
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Hands, Pc, Ran, STANDARD, Vendor, products};
+use quorate_core::license_state::LicenseStatus;
+use quorate_core::{Code, Interval};
+use quorate_edge::clock::Clock;
+use std::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_cut_off_anywhere_is_damaged() {
+    let (pc, _vendor) = licensed_pc().await;
+    let (file, client) = (pc.store("contoso"), pc.client(&Clock::system()));
+    let whole = std::fs::read(&file).unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        let error = client.status().unwrap_err();
+        assert_eq!(error.code, Code::StoreDamaged, "cut to {length} bytes");
+        let start = format!("the license store {} is damaged: ", file.display());
+        assert!(error.what.starts_with(&start), "cut to {length} bytes: {}", error.what);
+        assert_eq!(error.next, "restore it from a backup, or remove it and activate again");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_that_flips_never_makes_a_license() {
+    let (pc, _vendor) = licensed_pc().await;
+    let hands = Hands::new();
+    hands.forward(Interval::days(300));
+    let (file, client) = (pc.store("contoso"), pc.client(&hands.clock()));
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    let whole = std::fs::read(&file).unwrap();
+    for (index, bit) in (0..whole.len()).flat_map(|index| [(index, index % 8), (index, (index + 3) % 8)]) {
+        let mut flipped = whole.clone();
+        flipped[index] ^= 1 << bit;
+        std::fs::write(&file, &flipped).unwrap();
+        if let Ok(status) = client.status() {
+            assert_ne!(status.state.status, LicenseStatus::Licensed, "bit {bit} of byte {index}");
+        }
+    }
+}
+
+/// The rest of the file is the client's own memory; a license that survives is the one that was given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_that_flips_leaves_the_license_as_it_was_or_none() {
+    let (pc, _vendor) = licensed_pc().await;
+    let (file, client) = (pc.store("contoso"), pc.client(&Clock::system()));
+    let whole = std::fs::read(&file).unwrap();
+    let given = client.status().unwrap();
+    let (mut kept, mut lost, mut damaged) = (0, 0, 0);
+    for index in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[index] ^= 1 << (index % 8);
+        std::fs::write(&file, &flipped).unwrap();
+        match client.status() {
+            Err(_) => damaged += 1,
+            Ok(status) if status.state.status == LicenseStatus::Licensed => {
+                assert_eq!(status.state.until, given.state.until, "byte {index}");
+                assert_eq!(status.license, given.license, "byte {index}");
+                kept += 1;
+            }
+            Ok(_) => lost += 1,
+        }
+    }
+    // All three happen, or nothing was tried.
+    assert!(kept > 0 && lost > 100 && damaged > 100, "{kept} kept, {lost} lost, {damaged} damaged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_named_and_left_alone() {
+    let (pc, _vendor) = licensed_pc().await;
+    let file = pc.store("contoso");
+    std::fs::write(&file, "{}").unwrap();
+    for arguments in [&["status"][..], &["activate"], &["set-host", "kms"], &["clear-host"]] {
+        pc.run(arguments).fails(
+            &format!(
+                "Q604 (0x8007000D): the license store {} is damaged: missing field `sku` at line 1 column 2",
+                file.display()
+            ),
+            "restore it from a backup, or remove it and activate again",
+        );
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"{}");
+}
+
+/// A response that was given for one edition does not license another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_of_one_edition_is_none_for_another() {
+    let (pc, _vendor) = licensed_pc().await;
+    let file = pc.store("contoso");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(STANDARD, common::PROFESSIONAL)).unwrap();
+    assert_eq!(pc.license(), LicenseStatus::InitialGrace);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_store_licenses_no_other_machine() {
+    let mut vendor = Vendor::new("contoso");
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    pc.activate_at(host.address).succeeds();
+    let copy = pc.copied_to(2);
+    let status = copy.run(&["status"]);
+    assert_eq!(status.line("LICENSE STATUS"), "---OOB_GRACE---");
+    assert_eq!(status.line("ERROR CODE"), "Q607 (0xC004F00F)");
+    assert_eq!(
+        status.line("ERROR DESCRIPTION"),
+        "the license in the store was given to other hardware: the store was copied, or the hardware has changed"
+    );
+    assert_eq!(status.line("NEXT"), "activate this machine: `quorate activate`");
+
+    // The copy becomes a machine of its own, and the original stays what it was.
+    let out = copy.run(&["activate"]).succeeds();
+    assert!(out.ends_with("count 2 of 1.\n"), "{out}");
+    let (original, copy) = (pc.run(&["status"]), copy.run(&["status"]));
+    assert_ne!(copy.line("CLIENT MACHINE ID"), original.line("CLIENT MACHINE ID"));
+    for ran in [original, copy] {
+        assert_eq!(ran.line("LICENSE STATUS"), "---LICENSED---");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_store_is_not_licensed_after_a_failure_either() {
+    let mut vendor = Vendor::new("contoso");
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    pc.activate_at(host.address).succeeds();
+    host.stop().await;
+    let copy = pc.copied_to(2);
+    assert_eq!(copy.run(&["activate"]).status, Some(1));
+    let (original, copied) = (pc.run(&["status"]), copy.run(&["status"]));
+    assert_eq!(copied.line("LICENSE STATUS"), "---OOB_GRACE---");
+    assert_ne!(copied.line("CLIENT MACHINE ID"), original.line("CLIENT MACHINE ID"));
+    assert_eq!(original.line("LICENSE STATUS"), "---LICENSED---");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_lengthens_nothing() {
+    let hands = Hands::new();
+    let mut vendor = Vendor::with("contoso", &products("contoso", 1), hands.clock());
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    let client = pc.client_of(&host, &hands.clock());
+    hands.forward(Interval::days(100));
+    client.activate().await.unwrap();
+    let (granted, until) = (hands.now(), client.status().unwrap().state.until.unwrap());
+    host.stop().await;
+
+    // The license ends; the machine notices, since it asks every two hours.
+    hands.forward(Interval::days(181));
+    client.activate().await.unwrap_err();
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::OutOfToleranceGrace);
+    hands.back(Interval::days(181));
+    assert_eq!(hands.now(), granted);
+    let status = client.status().unwrap();
+    assert_eq!(status.state.status, LicenseStatus::OutOfToleranceGrace);
+    let end = status.policy.grace.after(until);
+    assert_eq!(status.state.until, Some(end));
+    // Nor does it look longer: what is left is counted from the latest time seen.
+    let report = quorate_client::report::status(&status, hands.now());
+    assert!(report.contains("\nREMAINING GRACE: 29 days (41760 minutes)\n"), "{report}");
+    // Years back, the vendor's own catalog has not begun.
+    hands.back(Interval::days(5 * 365));
+    let error = quorate_client::Client::all(&pc.state(), &pc.machine, &Default::default(), &hands.clock());
+    assert_eq!(error.unwrap_err().code, Code::CertificateExpired);
+}
+
+/// A product looks at its license more often than a host is asked; that is enough to notice the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_after_the_license_was_seen_to_end_lengthens_nothing() {
+    let (pc, _vendor) = licensed_pc().await;
+    let hands = Hands::new();
+    let status = || pc.client(&hands.clock()).status().unwrap().state.status;
+    hands.forward(Interval::days(179));
+    assert_eq!(status(), LicenseStatus::Licensed);
+    hands.forward(Interval::days(32));
+    assert_eq!(status(), LicenseStatus::Notification);
+    hands.back(Interval::days(100));
+    assert_eq!(status(), LicenseStatus::Notification);
+}
+
+/// A clock that once ran ahead (a bad battery, a wrong year) is forgiven by the host's signed time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_ran_ahead_does_not_spoil_the_next_activation() {
+    let mut vendor = Vendor::new("contoso");
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    let hands = Hands::new();
+    let client = pc.client_of(&host, &hands.clock());
+    hands.forward(Interval::days(365));
+    assert_eq!(client.activate().await.unwrap_err().code, Code::ClockSkew);
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    hands.back(Interval::days(365));
+    // What was seen is not forgotten by itself,
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    // but a host that answers this very request knows the time.
+    let activated = client.activate().await.unwrap();
+    assert_eq!(activated.state.status, LicenseStatus::Licensed);
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_leaves_the_license_held_so_far() {
+    let (pc, _vendor) = licensed_pc().await;
+    let (ran, small) = on_its_own_disk(&pc, "cat /dev/zero > \"$DISK/fill\" 2>/dev/null || true");
+    let store = small.join("contoso").join(format!("{}.json", common::OFFICE));
+    assert_eq!(
+        ran.err,
+        format!(
+            "error Q603: {} cannot be written: no space left on device\n\
+             next: free some space; nothing that was stored before is lost\n",
+            store.display()
+        )
+    );
+    assert_eq!(
+        ran.out,
+        "mounted\nContoso Office, Standard edition: not activated.\nended with 1\n\
+                         LICENSE STATUS: ---LICENSED---\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_store_leaves_the_license_held_so_far() {
+    let (pc, _vendor) = licensed_pc().await;
+    let (ran, small) = on_its_own_disk(&pc, "mount -o remount,ro \"$DISK\"");
+    let lock = small.join("contoso").join(format!("{}.lock", common::OFFICE));
+    assert_eq!(
+        ran.err,
+        format!(
+            "error Q602: {} cannot be written: read-only file system\n\
+             next: mount the file system for writing\n",
+            lock.display()
+        )
+    );
+    assert_eq!(
+        ran.out,
+        "mounted\nContoso Office, Standard edition: not activated.\nended with 1\n\
+                         LICENSE STATUS: ---LICENSED---\n"
+    );
+}
+
+/// A machine that is activated by a host that still runs, with the vendor that keeps it.
+async fn licensed_pc() -> (Pc, (Vendor, common::Host)) {
+    let mut vendor = Vendor::new("contoso");
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    pc.activate_at(host.address).succeeds();
+    assert_eq!(pc.license(), LicenseStatus::Licensed);
+    (pc, (vendor, host))
+}
+
+/// Copies the machine's state onto a disk of its own, of 256 KiB, spoils the disk and runs
+/// `quorate activate` there, then `quorate status`. Gives what was printed, and where the disk was.
+fn on_its_own_disk(pc: &Pc, spoil: &str) -> (Ran, std::path::PathBuf) {
+    let disk = pc.state().with_file_name("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=256k tmpfs \"$DISK\"; echo mounted; cp -a \"$STATE/.\" \"$DISK\"; {spoil}
+         ended=0; \"$QUORATE\" activate || ended=$?; echo \"ended with $ended\"
+         \"$QUORATE\" status | grep 'LICENSE STATUS'"
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-euc", &script])
+        .env("DISK", &disk)
+        .env("STATE", pc.state())
+        .env("QUORATE", env!("CARGO_BIN_EXE_quorate"))
+        .env("QUORATE_DIR", &disk)
+        .env("QUORATE_MACHINE", pc.machine_file());
+    let ran = Ran::from(&mut command);
+    assert!(
+        ran.out.starts_with("mounted\n"),
+        "this test needs unprivileged user and mount namespaces (`unshare -rm`): {ran:?}"
+    );
+    (ran, disk)
+}

@@ -1,0 +1,427 @@
+//! What `quorate-vendor` says of arguments, product files and keys that cannot be used, to the letter; and
+//! that nothing has changed then.
+
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{EXAMPLE, GROUPS, HOST_KEYS, MAKS, Ran, Vendor, installation_id, vendor_program};
+use quorate_core::hardware::ShortHardwareId;
+use quorate_core::installation_id::InstallationId;
+use quorate_core::product_key::{KeyId, ProductKey};
+
+#[test]
+fn a_vendor_is_set_up_once() {
+    let vendor = Vendor::new();
+    let key = vendor.key(HOST_KEYS);
+    let before = std::fs::read(vendor.path("root/root.key.pem")).unwrap();
+    vendor.init("contoso", "https://127.0.0.1").fails(
+        &format!("Q606: {} is there already", vendor.path("root/root.key.pem").display()),
+        "a vendor is set up once; choose other directories for another vendor",
+    );
+    // With the root moved offline, as it should be, the service's directory is still taken.
+    std::fs::rename(vendor.path("root"), vendor.path("safe")).unwrap();
+    vendor.init("fabrikam", "https://127.0.0.1").fails(
+        &format!("Q606: {} is there already", vendor.path("vendor/ca.key.pem").display()),
+        "a vendor is set up once; choose other directories for another vendor",
+    );
+    assert!(!vendor.path("root").exists());
+    assert_eq!(std::fs::read(vendor.path("safe/root.key.pem")).unwrap(), before);
+    assert!(vendor.run(&["key", "list"]).succeeds().starts_with(&key.id().to_string()));
+}
+
+#[test]
+fn a_vendor_id_is_a_dns_label() {
+    let vendor = Vendor::nowhere();
+    for id in ["", "Contoso", "con toso", "con.toso", "-contoso", "contoso-", "contosö", &"c".repeat(64)] {
+        vendor.init(id, "https://127.0.0.1").is_wrong_usage("--vendor");
+    }
+    vendor.init("Contoso", "https://127.0.0.1").is_wrong_usage("\"Contoso\" is not a vendor id");
+    assert!(!vendor.service_directory().exists() && !vendor.path("root").exists());
+}
+
+#[test]
+fn a_url_is_one_that_hosts_can_reach() {
+    let vendor = Vendor::nowhere();
+    for url in [
+        "",
+        "contoso.example",
+        "http://contoso.example",
+        "ftp://contoso.example",
+        "https://",
+        "https:///v1",
+        "https://:8443",
+        "https://contoso.example:0x50",
+        "https://contoso.example:70000",
+        "https://contoso example",
+        "https://user@contoso.example",
+        "https://[::1",
+        "https://192.0.2.256",
+    ] {
+        vendor.init("contoso", url).fails(
+            &format!("Q507: {url:?} is not the URL of an activation service"),
+            "write it as in \"https://activation.contoso.example\"",
+        );
+    }
+    assert!(!vendor.service_directory().exists() && !vendor.path("root").exists());
+    for url in ["https://activation.contoso.example/quorate", "https://192.0.2.1:8443", "https://[::1]:8443"]
+    {
+        Vendor::nowhere().init("contoso", url).succeeds();
+    }
+}
+
+#[test]
+fn nothing_works_before_a_vendor_is_set_up() {
+    let vendor = Vendor::nowhere();
+    let directory = vendor.service_directory();
+    std::fs::write(vendor.products(), EXAMPLE).unwrap();
+    let (products, out) = (vendor.products(), vendor.path("out"));
+    let (products, out) = (products.to_str().unwrap(), out.to_str().unwrap());
+    let id = installation_id(&ProductKey::new(KeyId::new(96, 1).unwrap(), [1; 8]), 1).to_string();
+    let commands: [&[&str]; 8] = [
+        &["product", "import", products],
+        &["key", "issue", "--group", "96"],
+        &["key", "list"],
+        &["key", "block", "00096-000-000001"],
+        &["catalog", "--out", out],
+        &["pack", "00096-000-000001", "--out", out],
+        &["confirm", &id],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ];
+    // A directory that is missing, and one that is empty.
+    for _ in 0..2 {
+        for arguments in commands {
+            vendor.run(arguments).fails(
+                &format!("Q605: there is no vendor in {}", directory.display()),
+                "set one up with `quorate-vendor init`, or name its directory with --dir",
+            );
+        }
+        std::fs::create_dir_all(&directory).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    assert!(!vendor.path("out").exists());
+}
+
+#[test]
+fn nothing_can_be_sold_before_products_are_imported() {
+    let vendor = Vendor::without_products();
+    let out = vendor.path("out");
+    let commands: [&[&str]; 3] = [
+        &["key", "issue", "--group", "96"],
+        &["catalog", "--out", out.to_str().unwrap()],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ];
+    for arguments in commands {
+        vendor
+            .run(arguments)
+            .fails("Q605: no products have been imported yet", "`quorate-vendor product import FILE`");
+    }
+    assert_eq!(vendor.run(&["key", "list"]).succeeds(), "");
+}
+
+#[test]
+fn a_product_file_with_a_mistake_is_refused_and_the_mistake_named() {
+    let vendor = Vendor::new();
+    let file = vendor.products();
+    let refused = |from: &str, to: &str, line: Option<usize>, what: &str, next: &str| {
+        let products = EXAMPLE.replacen(from, to, 1);
+        assert_ne!(products, EXAMPLE, "{from:?} is not in the example");
+        let place = line.map(|line| format!(", line {line}")).unwrap_or_default();
+        vendor.import(products.as_bytes()).fails(&format!("Q107: {}{place}: {what}", file.display()), next);
+    };
+    let line_of = |text: &str| EXAMPLE.lines().position(|line| line.starts_with(text)).map(|index| index + 1);
+    let compare = "compare it with the shipped example";
+
+    refused(
+        "threshold = 5",
+        "threshold = 0",
+        None,
+        "policy \"office\": threshold is 0",
+        "a threshold is at least 1; 5 and 25 are usual",
+    );
+    refused(
+        "\ngrace = \"30d\"",
+        "\ngrace = \"181d\"",
+        None,
+        "policy \"office\": grace (181d) is longer than validity (180d)",
+        "make grace the shorter of the two",
+    );
+    refused(
+        "3c1d8e5f02\"",
+        "3c1d8e5f01\"",
+        None,
+        "activation id 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01 appears twice",
+        "give each its own",
+    );
+    refused(
+        "policy = \"system\"",
+        "policy = \"systems\"",
+        None,
+        "SKU \"Contoso OS, KMSHost edition\" has policy \"systems\", which is not in the file",
+        "add the policy, or correct the name",
+    );
+    refused(
+        "activates = [\"office-clients\"]",
+        "activates = [\"office-client\"]",
+        None,
+        "key group 96 activates \"office-client\", but no SKU is in that group",
+        "put the client SKUs into the group, or correct its name",
+    );
+    refused(
+        "rearm-limit",
+        "rearm-limits",
+        line_of("rearm-limit"),
+        "unknown field `rearm-limits`, expected one of `threshold`, `activation-interval`, \
+         `renewal-interval`, `validity`, `initial-grace`, `grace`, `after-grace`, `cmid-retention`, \
+         `clock-tolerance`, `rearm-limit`",
+        compare,
+    );
+    refused(
+        "renewal-interval = \"7d\"",
+        "renewal-interval = \"a week\"",
+        line_of("renewal-interval"),
+        "\"a week\" is not an interval",
+        "write a whole number and its unit, as in \"180d\", \"2h\" or \"90m\"",
+    );
+    refused(
+        "threshold = 25",
+        "threshold = -25",
+        line_of("threshold = 25"),
+        "invalid value: integer `-25`, expected u32",
+        compare,
+    );
+    refused(
+        "channel = \"mak\"",
+        "channel = \"phone\"",
+        line_of("channel = \"mak\""),
+        "unknown variant `phone`, expected one of `kms-host`, `kms-client`, `mak`, `retail`",
+        compare,
+    );
+    let last = "activates = [\"system-clients\", \"office-clients\"]";
+    refused(last, "activates = [\"system-clients\"", line_of(last), "unclosed array, expected `]`", compare);
+
+    // Nothing of it was imported: the catalog is the first one still.
+    assert_eq!(vendor.service().catalog().unwrap().number, 1);
+    assert!(vendor.import(EXAMPLE.as_bytes()).succeeds().starts_with("Catalog 2: "));
+}
+
+#[test]
+fn a_file_that_is_no_product_file_is_refused() {
+    let vendor = Vendor::without_products();
+    let file = vendor.products();
+    let compare = "compare it with the shipped example";
+    let at = |line: usize| format!("Q107: {}, line {line}: ", file.display());
+    let without_service = EXAMPLE.replace("\ndns-service", "\n# dns-service");
+    vendor
+        .import(without_service.as_bytes())
+        .fails(&format!("Q107: {}: missing field `dns-service`", file.display()), compare);
+    vendor.import(b"").fails(&format!("Q107: {}: missing field `dns-service`", file.display()), compare);
+    vendor
+        .import(b"# \n\n<html></html>\n")
+        .fails(&format!("{}key with no value, expected `=`", at(3)), compare);
+    vendor.import(b"dns-service = \"\xff\"").fails(
+        &format!("Q209 (0x8007000D): {} is not a text file", file.display()),
+        "give the file that was meant",
+    );
+    let missing = vendor.path("none.toml");
+    vendor.run(&["product", "import", missing.to_str().unwrap()]).fails(
+        &format!("Q601: {} cannot be read: no such file or directory", missing.display()),
+        "check the path",
+    );
+    let directory = vendor.service_directory();
+    vendor.run(&["product", "import", directory.to_str().unwrap()]).fails(
+        &format!("Q601: {} cannot be read: is a directory", directory.display()),
+        "give a file, not a directory",
+    );
+    assert_eq!(vendor.service().catalog_jws().unwrap_err().what, "no products have been imported yet");
+}
+
+#[test]
+fn keys_are_of_a_group_that_there_is() {
+    let vendor = Vendor::new();
+    for group in ["0", "95", "4096", "65535"] {
+        vendor
+            .run(&["key", "issue", "--group", group])
+            .fails(&format!("Q107: catalog 1 has no key group {group}"), &format!("choose one of: {GROUPS}"));
+    }
+    for wrong in [&["65536"][..], &["office"], &["96", "--count", "0"], &["96", "--count", "100001"]] {
+        let ran = vendor.run(&[&["key", "issue", "--group"], wrong].concat());
+        ran.is_wrong_usage("invalid value");
+    }
+    assert_eq!(vendor.run(&["key", "list"]).succeeds(), "");
+}
+
+#[test]
+fn packs_are_for_host_keys_that_were_issued() {
+    let vendor = Vendor::new();
+    let (mak, blocked) = (vendor.key(MAKS), vendor.key(HOST_KEYS));
+    vendor.run(&["key", "block", &blocked.id().to_string()]).succeeds();
+    vendor.pack(KeyId::new(96, 9).unwrap(), 1).fails(&unknown("00096-000-000009"), UNKNOWN_NEXT);
+    vendor.pack(mak.id(), 1).fails(
+        "Q102 (0xC004F035): product key 00097-000-000001 is of \"Contoso Office MAKs\", which are not host keys",
+        "use a key of a group that activates clients",
+    );
+    vendor.pack(blocked.id(), 1).fails(&is_blocked(&blocked), BLOCKED_NEXT);
+    vendor.pack(blocked.id(), 0).is_wrong_usage("invalid value '0' for '--slots <N>'");
+    vendor.run(&["pack", "96-1", "--out", "x"]).is_wrong_usage("invalid value '96-1' for '<KEY>'");
+    assert!(!vendor.path("host.pack").exists());
+    let nowhere = vendor.path("missing/host.pack");
+    let key = vendor.key(HOST_KEYS).id().to_string();
+    vendor.run(&["pack", &key, "--out", nowhere.to_str().unwrap()]).fails(
+        &format!("Q602: {} cannot be written: no such file or directory", nowhere.display()),
+        "check the disk and the path",
+    );
+}
+
+#[test]
+fn a_mistyped_installation_id_is_refused_by_its_group() {
+    let vendor = Vendor::new();
+    let key = vendor.key(HOST_KEYS);
+    vendor.pack(key.id(), 1).succeeds();
+    let id = installation_id(&key, 1).to_string();
+    let next = "read the ID again from the machine, nine groups of six digits";
+    for group in 0..9 {
+        let mut typed = id.clone().into_bytes();
+        let place = group * 7 + 2;
+        typed[place] = if typed[place] == b'9' { b'0' } else { typed[place] + 1 };
+        vendor
+            .run(&["confirm", &String::from_utf8(typed).unwrap()])
+            .fails(&format!("Q104: group {} of the Installation ID has a typing error", group + 1), next);
+    }
+    vendor
+        .run(&["confirm", &id[..id.len() - 1]])
+        .fails("Q104: the Installation ID has 53 digits, not 54", next);
+    vendor
+        .run(&["confirm", "12345O"])
+        .fails("Q104: character 6 of the Installation ID, 'O', is not a digit", next);
+    vendor.run(&["confirm"]).is_wrong_usage("INSTALLATION_ID");
+    // However it is spaced, it is the same.
+    let groups: Vec<&str> = id.split('-').collect();
+    let spaced = vendor.run(&[&["confirm"], &groups[..]].concat()).succeeds();
+    assert_eq!(vendor.run(&["confirm", &id]).succeeds(), spaced);
+}
+
+#[test]
+fn the_phone_desk_helps_nobody_without_a_good_host_key() {
+    let vendor = Vendor::new();
+    let key = vendor.key(HOST_KEYS);
+    vendor.pack(key.id(), 1).succeeds();
+
+    let unissued = ProductKey::new(KeyId::new(96, 9).unwrap(), [1; 8]);
+    vendor.confirm(&installation_id(&unissued, 1)).fails(&unknown("00096-000-000009"), UNKNOWN_NEXT);
+    let guessed = ProductKey::new(key.id(), [1; 8]);
+    vendor.confirm(&installation_id(&guessed, 1)).fails(
+        "Q104: the Installation ID was not made with product key 00096-000-000001",
+        "read the ID again from the machine (`quorate-host dti`), after installing the right key there",
+    );
+    vendor.confirm(&installation_id(&vendor.key(MAKS), 1)).fails(
+        "Q102 (0xC004F035): product key 00097-000-000001 is of \"Contoso Office MAKs\", which are not host keys",
+        "use a key of a group that activates clients",
+    );
+    // None of them took the slot.
+    vendor.confirm(&installation_id(&key, 1)).succeeds();
+    vendor.run(&["key", "block", &key.id().to_string()]).succeeds();
+    vendor.confirm(&installation_id(&key, 1)).fails(&is_blocked(&key), BLOCKED_NEXT);
+}
+
+#[test]
+fn slots_and_hosts_are_used_up_with_the_figures() {
+    let vendor = Vendor::new();
+    let key = vendor.key(HOST_KEYS);
+    let no_slot = |ran: Ran| {
+        ran.fails(
+            "Q405 (0xC004C008): product key 00096-000-000001 has no slot left in its license pack",
+            "make the customer a new pack: `quorate-vendor pack 00096-000-000001`",
+        );
+    };
+    no_slot(vendor.confirm(&installation_id(&key, 1)));
+    vendor.pack(key.id(), 2).succeeds();
+    let first = vendor.confirm(&installation_id(&key, 1)).succeeds();
+    assert_ne!(vendor.confirm(&installation_id(&key, 2)).succeeds(), first);
+    no_slot(vendor.confirm(&installation_id(&key, 3)));
+    // The same Installation ID takes no second slot.
+    assert_eq!(vendor.confirm(&installation_id(&key, 1)).succeeds(), first);
+
+    vendor.pack(key.id(), 10).succeeds();
+    for machine in 3..=6 {
+        vendor.confirm(&installation_id(&key, machine)).succeeds();
+    }
+    vendor.confirm(&installation_id(&key, 7)).fails(
+        "Q403 (0xC004C008): product key 00096-000-000001 is activated on 6 hosts; 6 are allowed",
+        "ask the vendor to raise the limit, or for another host key",
+    );
+    // The same machine with its key installed again is not a new host.
+    let again = InstallationId::new(key.id(), &key.verifier(), ShortHardwareId([1; 6]), 2);
+    assert_ne!(vendor.confirm(&again).succeeds(), first);
+}
+
+#[test]
+fn a_key_that_was_not_issued_cannot_be_blocked() {
+    let vendor = Vendor::new();
+    vendor.run(&["key", "block", "00096-000-000001"]).fails(&unknown("00096-000-000001"), UNKNOWN_NEXT);
+    let key = vendor.key(HOST_KEYS).id().to_string();
+    for _ in 0..2 {
+        vendor.run(&["key", "block", &key]).succeeds();
+    }
+    assert_eq!(vendor.run(&["key", "list"]).succeeds().matches("blocked").count(), 1);
+}
+
+/// Two administrators at a time, or a script: no serial is given out twice, and none of them fails.
+#[test]
+fn keys_issued_at_the_same_time_are_distinct() {
+    let vendor = Vendor::new();
+    let directory = vendor.service_directory();
+    let programs: Vec<_> = (0..6)
+        .map(|_| {
+            let mut command = vendor_program(&directory);
+            command.args(["key", "issue", "--group", "96", "--count", "5"]);
+            std::thread::spawn(move || Ran::from(&mut command))
+        })
+        .collect();
+    let mut keys: Vec<String> = Vec::new();
+    for program in programs {
+        keys.extend(program.join().unwrap().succeeds().lines().map(str::to_owned));
+    }
+    keys.sort();
+    let ids: Vec<&str> = keys.iter().map(|line| &line[..16]).collect();
+    let expected: Vec<String> = (1..=30).map(|serial| format!("00096-000-{serial:06}")).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(vendor.run(&["key", "list"]).succeeds().lines().count(), 30);
+}
+
+/// The limit holds however many ask at once.
+#[test]
+fn hosts_that_call_at_the_same_time_do_not_exceed_the_limit() {
+    let vendor = Vendor::new();
+    let key = vendor.key(HOST_KEYS);
+    vendor.pack(key.id(), 12).succeeds();
+    let calls: Vec<_> = (1..=10)
+        .map(|machine| {
+            let mut command = vendor_program(&vendor.service_directory());
+            command.args(["confirm", &installation_id(&key, machine).to_string()]);
+            std::thread::spawn(move || Ran::from(&mut command))
+        })
+        .collect();
+    let (confirmed, refused): (Vec<Ran>, Vec<Ran>) =
+        calls.into_iter().map(|call| call.join().unwrap()).partition(|ran| ran.status == Some(0));
+    assert_eq!((confirmed.len(), refused.len()), (6, 4));
+    for ran in refused {
+        ran.fails(
+            "Q403 (0xC004C008): product key 00096-000-000001 is activated on 6 hosts; 6 are allowed",
+            "ask the vendor to raise the limit, or for another host key",
+        );
+    }
+}
+
+fn unknown(key: &str) -> String {
+    format!("Q401 (0xC004C003): product key {key} was not issued by this vendor")
+}
+
+fn is_blocked(key: &ProductKey) -> String {
+    format!("Q402 (0xC004C003): product key {} (…{}) is blocked by the vendor", key.id(), key.partial())
+}
+
+const UNKNOWN_NEXT: &str =
+    "compare the key with its certificate; `quorate-vendor key list` shows those issued";
+const BLOCKED_NEXT: &str = "ask the vendor why, or for another key";

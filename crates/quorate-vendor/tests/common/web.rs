@@ -1,0 +1,106 @@
+//! The vendor's service over real HTTPS, and a client of it that sends whatever a test wants.
+
+use super::Vendor;
+use quorate_core::certificate::VendorRoot;
+use quorate_edge::clock::Clock;
+use quorate_edge::server;
+use reqwest::{Method, Response};
+use rustls::RootCertStore;
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// A running service and a client that trusts the vendor root alone.
+pub struct Web {
+    pub address: SocketAddr,
+    pub root: VendorRoot,
+    client: reqwest::Client,
+}
+
+impl Web {
+    /// Serves the vendor until the test ends.
+    pub async fn serve(vendor: &Vendor) -> Self {
+        let service = vendor.service();
+        let root = service.authority().root().clone();
+        let name = service.service_name().unwrap();
+        let tls = service.authority().service_tls(&name, Clock::system().now()).unwrap();
+        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(quorate_vendor::command::serve(service, tls, listener, std::future::pending()));
+        Self { address, root, client: client_of(vendor) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.client.request(method, self.url(path)).body(body).send().await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.send(Method::GET, path, "").await
+    }
+
+    /// Posts what a host posts.
+    pub async fn activate(&self, body: impl Into<reqwest::Body>) -> Response {
+        self.send(Method::POST, "/v1/host-activations", body).await
+    }
+}
+
+/// A client that trusts this vendor's root alone.
+pub fn client_of(vendor: &Vendor) -> reqwest::Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(vendor.service().authority().root().der().clone()).unwrap();
+    client(roots)
+}
+
+/// A client that trusts these roots.
+pub fn client(roots: RootCertStore) -> reqwest::Client {
+    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+}
+
+/// The answer is this problem, and nothing else.
+#[track_caller]
+pub fn is_problem(
+    answer: (u16, String, Value),
+    status: u16,
+    code: &str,
+    title: &str,
+    detail: &str,
+    next: &str,
+) {
+    assert_eq!(
+        answer,
+        (
+            status,
+            "application/problem+json".to_owned(),
+            json!({
+                "type": "about:blank",
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "code": code,
+                "next": next
+            })
+        )
+    );
+}
+
+/// Status, content type and body.
+pub async fn parts(response: Response) -> (u16, String, Value) {
+    let (status, kind) = (response.status().as_u16(), content_type(&response));
+    let body = response.text().await.unwrap();
+    let value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {kind:?}: {body:?}"));
+    (status, kind, value)
+}
+
+pub fn content_type(response: &Response) -> String {
+    let header = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+    header.unwrap_or_default()
+}
