@@ -3,14 +3,16 @@
 use crate::discovery::{Dns, Found};
 use crate::host_address::HostAddress;
 use crate::registration::Vendor;
-use crate::store::{self, LastAttempt, Product};
+use crate::store::{LastAttempt, Product, Store, Stored};
 use crate::transport;
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
 use quorate_core::catalog::Sku;
 use quorate_core::identifier::ApplicationId;
-use quorate_core::license_state::{self, Attempt, LicenseState};
+use quorate_core::license_state::{self, Event, LicenseState};
 use quorate_core::policy::Policy;
-use quorate_core::{Code, Error, Interval, Result};
+use quorate_core::revocation::RevocationList;
+use quorate_core::schedule::{Attempt, Intervals};
+use quorate_core::{Code, Error, Interval, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
@@ -20,7 +22,7 @@ use quorate_proto::request;
 #[derive(Clone, Debug)]
 pub struct Client {
     vendor: Vendor,
-    application: ApplicationId,
+    store: Store,
     machine: Machine,
     dns: Dns,
     clock: Clock,
@@ -46,12 +48,18 @@ pub struct Activated {
 pub struct Status {
     /// What is stored.
     pub product: Product,
+    /// What was wrong with the license file, if it had to be made anew.
+    pub damage: Option<Error>,
     /// The installed edition.
     pub sku: Sku,
     /// Its policy.
     pub policy: Policy,
     /// The license state now.
     pub state: LicenseState,
+    /// The time by which it was judged: the latest seen, where the clock has been set back.
+    pub judged_at: Timestamp,
+    /// The intervals in force.
+    pub intervals: Intervals,
     /// The response by which the product is activated, or why there is none that holds.
     pub license: Result<Option<activation::ActivationResponse>>,
 }
@@ -59,21 +67,17 @@ pub struct Status {
 impl Client {
     /// The product of an application of a registered vendor.
     pub fn new(vendor: Vendor, application: ApplicationId, machine: Machine, dns: Dns, clock: Clock) -> Self {
-        Self { vendor, application, machine, dns, clock }
+        let store = Store::new(&vendor.directory, application);
+        Self { vendor, store, machine, dns, clock }
     }
 
     /// Every registered product in a state directory.
     pub fn all(state: &std::path::Path, machine: &Machine, dns: &Dns, clock: &Clock) -> Result<Vec<Self>> {
         let mut clients = Vec::new();
         for vendor in Vendor::all(state, clock.now())? {
-            for application in store::applications(&vendor.directory)? {
-                clients.push(Self::new(
-                    vendor.clone(),
-                    application,
-                    machine.clone(),
-                    dns.clone(),
-                    clock.clone(),
-                ));
+            for store in Store::all(&vendor.directory)? {
+                let (vendor, machine, dns) = (vendor.clone(), machine.clone(), dns.clone());
+                clients.push(Self { vendor, store, machine, dns, clock: clock.clone() });
             }
         }
         Ok(clients)
@@ -84,65 +88,102 @@ impl Client {
         &self.vendor
     }
 
-    /// The product as it stands, without asking anybody. The time is noted, so that nothing is gained by
-    /// setting the clock back afterwards.
+    /// The product as it stands, without asking anybody. The time is noted now and then, and at once when the
+    /// hardware has changed, so that nothing is gained by setting the clock back.
     pub fn status(&self) -> Result<Status> {
-        let product = store::read(&self.vendor.directory, self.application)?;
         let now = self.clock.now();
-        if now > NOTED_EVERY.after(product.latest_time) {
+        let mut stored = self.store.read(&self.machine, now)?;
+        let sku = self.vendor.sku(stored.installation.sku)?.clone();
+        let policy = self.vendor.catalog.products.policy(&sku).clone();
+        let before = stored.product.clone();
+        stored.product.note_machine(&policy, &self.machine, now.max(before.latest_time));
+        if stored.product != before || now > NOTED_EVERY.after(before.latest_time) {
             // Where it cannot be written, the license is the same without it.
-            let _ = store::update(&self.vendor.directory, self.application, |product| {
-                product.latest_time = product.latest_time.max(now);
+            let _ = self.store.update(&self.machine, now, |stored| {
+                stored.product.note_machine(&policy, &self.machine, now.max(stored.product.latest_time));
+                stored.product.latest_time = stored.product.latest_time.max(now);
                 Ok(())
             });
         }
-        let sku = self.vendor.sku(product.sku)?.clone();
-        let policy = self.vendor.catalog.products.policy(&sku).clone();
-        let (machine, trust) = (self.machine.hardware(), self.trust(&product));
-        let (facts, now) = product.facts(machine, trust, now);
-        let state = license_state::evaluate(&policy, &facts, now);
-        let license = product.license(machine, trust);
-        Ok(Status { product, sku, policy, state, license })
+        let trust = self.trust(&stored.product);
+        let (facts, judged_at) = stored.facts(trust, now);
+        let state = license_state::evaluate(&policy, &facts, judged_at);
+        let license = stored.product.license(sku.id, trust);
+        let intervals = Intervals::new(&policy, stored.product.host_intervals);
+        let Stored { product, damage, .. } = stored;
+        Ok(Status { product, damage, sku, policy, state, judged_at, intervals, license })
     }
 
     /// Asks a host and keeps what came of it. A failure leaves the license that was held before untouched.
     pub async fn activate(&self) -> Result<Activated> {
-        let directory = &self.vendor.directory;
-        let product = store::update(directory, self.application, |product| {
-            // A store that was copied with its machine's image: the copy becomes a machine of its own.
-            if product.hardware != self.machine.hardware() {
-                product.renew_cmid(self.machine.hardware());
-            }
-            Ok(product.clone())
-        })?;
-        let outcome = self.ask_hosts(&product).await;
         let now = self.clock.now();
-        store::update(directory, self.application, |product| {
-            product.latest_time = product.latest_time.max(now);
-            match outcome {
-                Ok(answer) => self.keep(product, answer),
-                Err(error) => {
-                    let attempt = Attempt { at: now, activated: false };
-                    product.last = Some(LastAttempt { attempt, count: None, error: Some(error.clone()) });
-                    // The error is the outcome, and the store is to be kept: both are given on.
-                    Ok(Err(error))
-                }
+        let asking = self.store.update(&self.machine, now, |stored| {
+            let policy = self.policy(stored)?;
+            stored.product.note_machine(policy, &self.machine, now);
+            let machine = self.machine.components();
+            // On other hardware the copy of a machine becomes a machine of its own; once is enough.
+            if !policy.hardware.compare(&stored.product.components, &machine).tolerated {
+                stored.product.renew_cmid(&self.machine);
             }
+            Ok(stored.clone())
+        })?;
+        let (outcome, revoked) = self.ask_hosts(&asking).await;
+        let now = self.clock.now();
+        self.store.update(&self.machine, now, |stored| {
+            stored.product.latest_time = stored.product.latest_time.max(now);
+            stored.product.newest_revocations = stored.product.newest_revocations.max(revoked.newest);
+            let (outcome, count) = match outcome {
+                Ok(answer) => self.keep(stored, answer, now)?,
+                Err(error) => (Err(error), None),
+            };
+            if outcome.is_err() && revoked.license {
+                self.apply(stored, Event::Revoked, now)?;
+            }
+            let attempt = Attempt { at: now, activated: outcome.is_ok() };
+            let intervals = Intervals::new(self.policy(stored)?, stored.product.host_intervals);
+            stored.product.next_request = Some(intervals.next(attempt, u32::from_be_bytes(random::bytes())));
+            let error = outcome.as_ref().err().cloned();
+            stored.product.last = Some(LastAttempt { attempt, count, error });
+            // The error is the outcome, and the store is to be kept: both are given on.
+            Ok(outcome)
         })?
+    }
+
+    /// When the product should ask a host next; a product that never asked should at once.
+    pub fn due(&self) -> Result<Timestamp> {
+        let now = self.clock.now();
+        let stored = self.store.read(&self.machine, now)?;
+        let intervals = Intervals::new(self.policy(&stored)?, stored.product.host_intervals);
+        let next = stored.product.next_request.unwrap_or(Timestamp::MIN);
+        // A clock that once ran ahead may have put it off for years.
+        let longest = intervals.renewal.max(intervals.activation);
+        Ok(if next > longest.after(now) { Timestamp::MIN } else { next })
+    }
+
+    /// The time by this client's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Restarts the initial grace, as often as the policy permits.
+    pub fn rearm(&self) -> Result<Status> {
+        let now = self.clock.now();
+        self.store.update(&self.machine, now, |stored| self.apply(stored, Event::Rearmed, now))?;
+        self.status()
     }
 
     /// Sets the host by hand, or goes back to discovery.
     pub fn set_host(&self, host: Option<HostAddress>) -> Result<()> {
-        store::update(&self.vendor.directory, self.application, |product| {
-            product.fixed_host = host;
-            product.cached_host = None;
+        self.store.update(&self.machine, self.clock.now(), |stored| {
+            stored.product.fixed_host = host;
+            stored.product.cached_host = None;
             Ok(())
         })
     }
 
     /// The hosts to ask, in order, with how they were found; or why there are none.
     pub async fn discover(&self) -> Result<Vec<(HostAddress, Found)>> {
-        let product = store::read(&self.vendor.directory, self.application)?;
+        let product = self.store.read(&self.machine, self.clock.now())?.product;
         if let Some(host) = product.fixed_host {
             return Ok(vec![(host, Found::SetByHand)]);
         }
@@ -151,18 +192,32 @@ impl Client {
         Ok(cached.chain(published).collect())
     }
 
-    async fn ask_hosts(&self, product: &Product) -> Result<Answer> {
-        if let Some(host) = &product.fixed_host {
-            return self.ask_host(product, host, Found::SetByHand).await;
-        }
-        if let Some(host) = &product.cached_host
-            && let Ok(answer) = self.ask_host(product, host, Found::Cached).await
-        {
-            return Ok(answer);
+    /// Asks one host after the other until one answers. Whatever happens, says what was learnt of revocations.
+    async fn ask_hosts(&self, asking: &Stored) -> (Result<Answer>, Revocations) {
+        let mut revocations = Revocations::default();
+        let outcome = self.ask_hosts_in_turn(asking, &mut revocations).await;
+        (outcome, revocations)
+    }
+
+    async fn ask_hosts_in_turn(&self, asking: &Stored, revocations: &mut Revocations) -> Result<Answer> {
+        if let Some(host) = &asking.product.fixed_host {
+            return self.ask_host(asking, host, Found::SetByHand, revocations).await;
         }
         let mut failure: Option<Error> = None;
-        for host in self.published().await? {
-            match self.ask_host(product, &host, Found::Dns).await {
+        if let Some(host) = &asking.product.cached_host {
+            match self.ask_host(asking, host, Found::Cached, revocations).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let published = match (self.published().await, failure.clone()) {
+            (Ok(published), _) => published,
+            // What the host said that answered last time says more than that DNS has no other.
+            (Err(_), Some(failure)) if failure.code != Code::HostUnreachable => return Err(failure),
+            (Err(error), _) => return Err(error),
+        };
+        for host in published {
+            match self.ask_host(asking, &host, Found::Dns, revocations).await {
                 Ok(answer) => return Ok(answer),
                 // What a host answered says more than that another could not be reached.
                 Err(error) if error.code == Code::HostUnreachable && failure.is_some() => {}
@@ -187,13 +242,19 @@ impl Client {
             .await
     }
 
-    async fn ask_host(&self, product: &Product, host: &HostAddress, found: Found) -> Result<Answer> {
+    async fn ask_host(
+        &self,
+        asking: &Stored,
+        host: &HostAddress,
+        found: Found,
+        revocations: &mut Revocations,
+    ) -> Result<Answer> {
         let mut failure: Option<Error> = None;
         for address in self.dns.addresses(host).await? {
-            let mut asking = product.clone();
-            match self.ask_address(&mut asking, address).await {
+            let mut asking = asking.clone();
+            match self.ask_address(&mut asking, address, revocations).await {
                 Ok((accepted, jws)) => {
-                    return Ok(Answer { product: asking, accepted, jws, host: host.clone(), found });
+                    return Ok(Answer { product: asking.product, accepted, jws, host: host.clone(), found });
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -210,8 +271,9 @@ impl Client {
     /// Asks once and, when the host has seen this CMID on other hardware, once more with a new one.
     async fn ask_address(
         &self,
-        product: &mut Product,
+        asking: &mut Stored,
         address: std::net::SocketAddr,
+        revocations: &mut Revocations,
     ) -> Result<(AcceptedResponse, String)> {
         let peer = transport::Peer {
             root: &self.vendor.root,
@@ -219,20 +281,21 @@ impl Client {
             clock: &self.clock,
         };
         for attempt in 1..=2 {
-            let request = self.request(product)?;
+            let request = self.request(asking)?;
             let answer = transport::ask(&peer, address, request::to_wire(&request)).await?;
+            self.note_revocations(asking, &answer.revocations, revocations);
             let accepted = activation::accept(
                 &answer.response,
                 &answer.revocations,
                 &request,
-                self.trust(product),
+                self.trust(&asking.product),
                 self.clock.now(),
             )?;
             if !accepted.response.clone {
                 return Ok((accepted, answer.response));
             }
             if attempt == 1 {
-                product.renew_cmid(self.machine.hardware());
+                asking.product.renew_cmid(&self.machine);
             }
         }
         Err(Error::new(
@@ -242,49 +305,97 @@ impl Client {
         ))
     }
 
-    fn request(&self, product: &Product) -> Result<ActivationRequest> {
-        let sku = self.vendor.sku(product.sku)?;
+    /// Looks into a revocation list that a host has shown: is what this product was activated by in it? The
+    /// list is the vendor's word, whoever shows it; one that does not verify says nothing.
+    fn note_revocations(&self, asking: &Stored, jws: &str, revocations: &mut Revocations) {
+        let trust = self.trust(&asking.product);
+        let list = signed::verify::<RevocationList>(jws, trust.root, trust.vendor, self.clock.now());
+        let Ok(list) = list.map(|verified| verified.document) else { return };
+        if list.check_number(asking.product.newest_revocations.max(revocations.newest)).is_err() {
+            return;
+        }
+        revocations.newest = list.number;
+        let held = asking.product.response.as_ref().and_then(|jws| {
+            let at = activation::claimed_time(jws).ok()?;
+            activation::verify_license(jws, asking.installation.sku, trust, at).ok()
+        });
+        revocations.license = held.is_some_and(|held| list.check_host(&held.signer).is_err());
+    }
+
+    fn request(&self, asking: &Stored) -> Result<ActivationRequest> {
+        let sku = self.vendor.sku(asking.installation.sku)?;
         let policy = self.vendor.catalog.products.policy(sku);
         let client_time = self.clock.now();
-        let (facts, now) = product.facts(self.machine.hardware(), self.trust(product), client_time);
-        let state = license_state::evaluate(policy, &facts, now);
+        let product = &asking.product;
+        let (facts, judged_at) = asking.facts(self.trust(product), client_time);
+        let state = license_state::evaluate(policy, &facts, judged_at);
         Ok(ActivationRequest {
             application: sku.application,
             sku: sku.id,
             cmid: product.cmid,
             hardware: product.hardware,
             status: state.status,
-            minutes_left: state.remaining(now).as_minutes(),
+            minutes_left: state.remaining(judged_at).as_minutes(),
             threshold: policy.threshold,
             client_time,
             machine_name: self.machine.name.clone(),
-            virtual_machine: self.machine.virtual_machine,
+            virtual_machine: self.machine.is_virtual(),
             nonce: random::nonce(),
             previous_cmid: product.previous_cmid,
         })
     }
 
-    /// Keeps an answer. Whether it activates the product is a matter of the count.
-    fn keep(&self, product: &mut Product, answer: Answer) -> Result<Result<Activated>> {
+    /// Keeps an answer. Whether it activates the product is a matter of the count, which is given as well.
+    fn keep(
+        &self,
+        stored: &mut Stored,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Result<(Result<Activated>, Option<u32>)> {
         let Answer { product: asked, accepted, jws, host, found } = answer;
-        let sku = self.vendor.sku(product.sku)?;
-        let policy = self.vendor.catalog.products.policy(sku);
-        let count = accepted.response.count;
-        let enough = activation::check_count(policy, count);
-        let attempt = Attempt { at: self.clock.now(), activated: enough.is_ok() };
-        product.last = Some(LastAttempt { attempt, count: Some(count), error: enough.clone().err() });
+        let policy = self.policy(stored)?;
+        let response = accepted.response;
+        let product = &mut stored.product;
         product.newest_revocations = product.newest_revocations.max(accepted.revocations);
         product.cached_host = Some(host.clone());
-        (product.cmid, product.hardware, product.previous_cmid) = (asked.cmid, asked.hardware, None);
-        if let Err(error) = enough {
-            return Ok(Err(error));
+        product.host_intervals =
+            Some(Intervals { activation: response.activation_interval, renewal: response.renewal_interval });
+        (product.cmid, product.hardware, product.components) = (asked.cmid, asked.hardware, asked.components);
+        product.previous_cmid = None;
+        if let Err(error) = activation::check_count(policy, response.count) {
+            return Ok((Err(error), Some(response.count)));
         }
         product.response = Some(jws);
+        product.out_of_tolerance = None;
+        product.revoked = None;
+        // What was tolerated is from now on how the machine is known.
+        product.components = self.machine.components();
         // The host has just said what time it is: a clock that once ran ahead is forgotten.
-        product.latest_time = self.clock.now().max(accepted.response.host_time);
-        let (facts, now) = product.facts(self.machine.hardware(), self.trust(product), product.latest_time);
-        let state = license_state::evaluate(policy, &facts, now);
-        Ok(Ok(Activated { host, found, count, threshold: policy.threshold, state }))
+        product.latest_time = now.max(response.host_time);
+        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let state = license_state::evaluate(policy, &facts, judged_at);
+        let activated = Activated { host, found, count: response.count, threshold: policy.threshold, state };
+        Ok((Ok(activated), Some(response.count)))
+    }
+
+    /// Lets an event happen to what is stored, by the rules of the license state.
+    fn apply(&self, stored: &mut Stored, event: Event, now: Timestamp) -> Result<()> {
+        let policy = self.policy(stored)?;
+        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let facts = facts.after(event, policy, judged_at)?;
+        stored.installation.first_run = facts.first_run;
+        stored.installation.rearms = facts.rearms;
+        stored.product.first_run = facts.first_run;
+        stored.product.revoked = facts.revoked;
+        stored.product.out_of_tolerance = facts.out_of_tolerance;
+        if facts.license.is_none() {
+            stored.product.response = None;
+        }
+        Ok(())
+    }
+
+    fn policy(&self, stored: &Stored) -> Result<&Policy> {
+        Ok(self.vendor.catalog.products.policy(self.vendor.sku(stored.installation.sku)?))
     }
 
     fn trust(&self, product: &Product) -> Trust<'_> {
@@ -307,4 +418,13 @@ struct Answer {
     jws: String,
     host: HostAddress,
     found: Found,
+}
+
+/// What hosts have shown of revocations in one round.
+#[derive(Default)]
+struct Revocations {
+    /// The number of the newest list.
+    newest: u64,
+    /// Whether what this product was activated by is in it.
+    license: bool,
 }

@@ -1,9 +1,9 @@
 //! The command line of `quorate`.
 
-use crate::activation::Client;
+use crate::activation::{Activated, Client};
 use crate::discovery::Dns;
 use crate::host_address::HostAddress;
-use crate::{registration, report};
+use crate::{registration, renewal, report};
 use clap::{Parser, Subcommand};
 use quorate_core::identifier::ActivationId;
 use quorate_core::{Code, Error, Result};
@@ -73,6 +73,10 @@ enum Command {
     },
     /// Go back to finding the host in DNS [/remhst].
     ClearHost,
+    /// Restart the initial grace, as often as the policy permits [/rearm].
+    Rearm,
+    /// Renew in the background: ask a host whenever a product is due, until stopped.
+    Run,
     /// Show which hosts would be asked, and how they were found [/dhistorykms].
     Discover,
 }
@@ -116,7 +120,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         Command::Status => {
             for client in clients()? {
-                print(out, &report::status(&client.status()?, clock.now()))?;
+                print(out, &report::status(&client.status()?))?;
             }
             Ok(())
         }
@@ -154,6 +158,29 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             }
             print(out, "The host is found in DNS again.")
         }
+        Command::Rearm => {
+            for client in clients()? {
+                let status = client.rearm()?;
+                print(
+                    out,
+                    &format!(
+                        "{}: initial grace for {} days.",
+                        status.sku.name,
+                        status.state.remaining(status.judged_at).as_days()
+                    ),
+                )?;
+            }
+            Ok(())
+        }
+        Command::Run => {
+            command_line::start_log();
+            let clients = clients()?;
+            runtime()?.block_on(async {
+                tracing::info!(products = clients.len(), "renewing in the background");
+                renewal::run(&clients, tell, quorate_edge::stop::asked()).await;
+                Ok(())
+            })
+        }
         Command::Discover => {
             let runtime = runtime()?;
             for client in clients()? {
@@ -164,6 +191,17 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             }
             Ok(())
         }
+    }
+}
+
+/// One log line for each attempt.
+fn tell(client: &Client, outcome: &Result<Activated>) {
+    let product = client.status().map(|status| status.sku.name).unwrap_or_default();
+    match outcome {
+        Ok(activated) => {
+            tracing::info!(product, host = %activated.host, count = activated.count, "activated")
+        }
+        Err(error) => tracing::warn!(product, %error, next = error.next, "not activated"),
     }
 }
 
@@ -180,4 +218,5 @@ const SLASH_FORMS: &[(&str, &str)] = &[
     ("sethst", "set-host"),
     ("remhst", "clear-host"),
     ("dhistorykms", "discover"),
+    ("rearm", "rearm"),
 ];

@@ -13,7 +13,9 @@ pub mod command;
 pub mod discovery;
 pub mod host_address;
 pub mod registration;
+pub mod renewal;
 pub mod report;
+mod sealed_file;
 pub mod store;
 pub mod transport;
 

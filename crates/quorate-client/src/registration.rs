@@ -3,14 +3,13 @@
 //! A product's installer hands over the vendor root and the signed catalog, and names the edition that was
 //! installed. Both files are kept beside the license store, one directory for each vendor.
 
-use crate::store::{self, Product};
+use crate::store::{Installation, Store};
 use quorate_core::catalog::{Catalog, Channel, Sku};
 use quorate_core::certificate::VendorRoot;
 use quorate_core::identifier::{ActivationId, VendorId};
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
-use quorate_edge::random;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
@@ -79,7 +78,7 @@ pub fn register(
     edition: Option<ActivationId>,
     machine: &Machine,
     now: Timestamp,
-) -> Result<(Vendor, Product)> {
+) -> Result<(Vendor, Installation)> {
     let vendor_root = read_root(root)?;
     let jws = files::read_text(catalog)?;
     let new = signed::verify_own_vendor::<Catalog>(&jws, &vendor_root, now)?.document;
@@ -110,16 +109,8 @@ pub fn register(
     files::write(&directory.join(ROOT), &files::read(root)?, Access::Public)?;
     files::write(&directory.join(CATALOG), jws.trim().as_bytes(), Access::Public)?;
     let vendor = Vendor { directory, root: vendor_root, catalog: new };
-    let product = store::update_or_create(
-        &vendor.directory,
-        sku.application,
-        || Product::new(sku.id, random::cmid(), machine.hardware(), now),
-        |product| {
-            product.sku = sku.id;
-            Ok(product.clone())
-        },
-    )?;
-    Ok((vendor, product))
+    let installation = Store::new(&vendor.directory, sku.application).install(sku.id, machine, now)?;
+    Ok((vendor, installation))
 }
 
 /// The edition that was named or, when the catalog has only one that hosts activate, that one.

@@ -1,13 +1,13 @@
 //! What `status` prints: the fields that administrators know, for one product.
 
 use crate::activation::Status;
-use quorate_core::Timestamp;
-use quorate_core::license_state::LicenseStatus;
+use quorate_core::license_state::{LicenseStatus, Situation};
+use quorate_core::{Code, Error};
 use std::fmt::Write;
 
 /// The status of one product, line by line.
-pub fn status(status: &Status, now: Timestamp) -> String {
-    let Status { product, sku, policy, state, license } = status;
+pub fn status(status: &Status) -> String {
+    let Status { product, sku, policy, state, judged_at, intervals, license, .. } = status;
     let mut text = String::from("---------------------------------------\n");
     let mut line = |name: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -22,15 +22,13 @@ pub fn status(status: &Status, now: Timestamp) -> String {
     line("LICENSE NAME", &sku.name);
     line("LICENSE DESCRIPTION", &format!("{}, {}", sku.description, sku.channel));
     line("LICENSE STATUS", &format!("---{}---", called(state.status)));
-    if let Some(error) = license.as_ref().err().or(product.last.as_ref().and_then(|last| last.error.as_ref()))
-    {
+    if let Some(error) = problem(status) {
         line("ERROR CODE", &error.code.to_string());
         line("ERROR DESCRIPTION", &error.what);
         line("NEXT", &error.next);
     }
     if state.until.is_some() {
-        // As the state itself, by the latest time seen: a clock that is set back shows no more than there is.
-        let left = state.remaining(now.max(product.latest_time));
+        let left = state.remaining(*judged_at);
         line("REMAINING GRACE", &format!("{} days ({} minutes)", left.as_days(), left.as_minutes()));
     }
     line("CLIENT MACHINE ID", &product.cmid.to_string());
@@ -44,10 +42,39 @@ pub fn status(status: &Status, now: Timestamp) -> String {
             last.count.map(|count| format!(", count {count} of {}", policy.threshold)).unwrap_or_default();
         line("LAST REQUEST", &format!("{:.0}{count}", last.attempt.at));
     }
-    line("ACTIVATION INTERVAL", &format!("{} minutes", policy.activation_interval.as_minutes()));
-    line("RENEWAL INTERVAL", &format!("{} minutes", policy.renewal_interval.as_minutes()));
+    if let Some(next) = product.next_request {
+        line("NEXT REQUEST", &format!("{next:.0}"));
+    }
+    line("ACTIVATION INTERVAL", &format!("{} minutes", intervals.activation.as_minutes()));
+    line("RENEWAL INTERVAL", &format!("{} minutes", intervals.renewal.as_minutes()));
     text.push_str("---------------------------------------");
     text
+}
+
+/// What an administrator should know first: what the situation itself says, what is wrong with the store, or
+/// how the last attempt failed.
+fn problem(status: &Status) -> Option<Error> {
+    let last = status.product.last.as_ref().and_then(|last| last.error.clone());
+    let of_the_situation = match status.state.situation {
+        Situation::OutOfToleranceGrace => Some(Error::new(
+            Code::HardwareChanged,
+            "the activation was given to other hardware: the machine has changed, or its store was copied",
+            "activate this machine: `quorate activate`",
+        )),
+        Situation::NonGenuineGrace => Some(Error::new(
+            Code::Revoked,
+            "the vendor has revoked the key or the host by which this product was activated",
+            "ask whoever runs the host; another host may activate it: `quorate activate`",
+        )),
+        // How the last attempt failed says what to do about it.
+        Situation::Notification if last.is_none() => Some(Error::new(
+            Code::GraceOver,
+            "the time in which the product runs without an activation is over",
+            "`quorate activate`",
+        )),
+        _ => None,
+    };
+    of_the_situation.or(status.damage.clone()).or(status.license.clone().err()).or(last)
 }
 
 fn called(status: LicenseStatus) -> &'static str {

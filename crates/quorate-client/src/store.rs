@@ -1,34 +1,79 @@
-//! The license store: one file for each application, written whole, locked between processes.
+//! The license store: what a machine remembers of one application's product, in two files.
+//!
+//! The *installation* says which edition is installed and since when; it changes only when something is
+//! installed. The *license* file changes with every request. Both know when the product first ran and the
+//! earlier counts, so that losing one of them restarts nothing. Both are written whole, and one process
+//! changes them at a time.
 //!
 //! What makes a license is the host's signed response, kept as it came: it is verified again whenever the
-//! store is read, so that nothing is gained by editing the file. The rest is what the client remembers for
-//! itself.
+//! store is read, so that nothing is gained by editing the file.
+//!
+//! What becomes of a store: `docs/license-store.md`, each line with a test.
 
 use crate::host_address::HostAddress;
-use quorate_core::activation::{self, Trust};
-use quorate_core::hardware::HardwareId;
+use crate::sealed_file::{self, Found};
+use quorate_core::activation::{self, ActivationResponse, Trust};
+use quorate_core::hardware::{Components, HardwareId};
 use quorate_core::identifier::{ActivationId, ApplicationId, Cmid};
-use quorate_core::license_state::{Attempt, Facts};
+use quorate_core::license_state::{Facts, License, Term};
+use quorate_core::policy::Policy;
+use quorate_core::schedule::{Attempt, Intervals};
 use quorate_core::{Code, Error, Result, Timestamp};
-use quorate_edge::files::{self, Access};
-use quorate_edge::random;
+use quorate_edge::machine::Machine;
+use quorate_edge::{files, random};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What is stored of one application's product.
+/// The files of one application's product.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: PathBuf,
+    application: ApplicationId,
+}
+
+/// What the files hold.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What is installed.
+    pub installation: Installation,
+    /// What is remembered of its activation.
+    pub product: Product,
+    /// What was wrong with the license file, if it had to be made anew.
+    pub damage: Option<Error>,
+}
+
+/// Which edition is installed, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Installation {
+    /// The installed edition.
+    pub sku: ActivationId,
+    /// When the product first ran, or its initial grace was restarted.
+    pub first_run: Timestamp,
+    /// How often the initial grace was restarted.
+    pub rearms: u32,
+}
+
+/// What is remembered of a product's activation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Product {
-    /// The installed edition.
-    pub sku: ActivationId,
     /// This machine.
     pub cmid: Cmid,
     /// The CMID before this one, when a new one had to be made and no host knows of it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_cmid: Option<Cmid>,
-    /// The hardware that the CMID was made for.
+    /// The hardware that the CMID was made for, as hosts are told. Small changes do not change it.
     pub hardware: HardwareId,
-    /// When the product first ran.
+    /// The same by component, so that it can be weighed against the hardware of now.
+    pub components: Components,
+    /// Since when the hardware has been another than the one that was activated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_tolerance: Option<Timestamp>,
+    /// Since when the vendor is known to have revoked what the product was activated by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+    /// When the product first ran, as the installation says too.
     pub first_run: Timestamp,
     /// The latest time seen: a clock that is set back gains nothing.
     pub latest_time: Timestamp,
@@ -44,9 +89,15 @@ pub struct Product {
     /// The highest number of a revocation list seen.
     #[serde(default)]
     pub newest_revocations: u64,
+    /// The intervals that the host asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_intervals: Option<Intervals>,
     /// The last time that a host was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastAttempt>,
+    /// When to ask again, drawn when the last attempt ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_request: Option<Timestamp>,
 }
 
 /// How the last attempt went.
@@ -63,138 +114,192 @@ pub struct LastAttempt {
     pub error: Option<Error>,
 }
 
+impl Store {
+    /// The store of an application in a vendor's directory.
+    pub fn new(directory: &Path, application: ApplicationId) -> Self {
+        Self { directory: directory.to_owned(), application }
+    }
+
+    /// Every store in a vendor's directory.
+    pub fn all(directory: &Path) -> Result<Vec<Self>> {
+        let entries = std::fs::read_dir(directory).map_err(|error| files::reading(directory, &error))?;
+        let mut applications: Vec<ApplicationId> = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| files::reading(directory, &error))?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(INSTALLATION));
+            applications.extend(id.and_then(|id| id.parse::<ApplicationId>().ok()));
+        }
+        applications.sort();
+        Ok(applications.into_iter().map(|application| Self::new(directory, application)).collect())
+    }
+
+    /// Notes that an edition is installed. Whatever was known before stays: installing again restarts no
+    /// grace.
+    pub fn install(&self, sku: ActivationId, machine: &Machine, now: Timestamp) -> Result<Installation> {
+        let _lock = files::lock(&self.file(LOCK))?;
+        let before = match sealed_file::read::<Installation>(&self.file(INSTALLATION))? {
+            Found::Whole(before) => Some(before),
+            Found::Missing | Found::Damaged(_) => None,
+        };
+        let product = self.product(machine, now)?;
+        let first_run = before.as_ref().map_or(now, |before| before.first_run);
+        let first_run = product.as_ref().map_or(first_run, |(product, _)| first_run.min(product.first_run));
+        let installation = Installation { sku, first_run, rearms: before.map_or(0, |before| before.rearms) };
+        sealed_file::write(&self.file(INSTALLATION), &installation)?;
+        if product.is_none() {
+            sealed_file::write(&self.file(LICENSE), &Product::new(machine, first_run, now))?;
+        }
+        Ok(installation)
+    }
+
+    /// What is stored. A license file that is lost or damaged is made anew, in memory: without a license, and
+    /// without a new grace.
+    pub fn read(&self, machine: &Machine, now: Timestamp) -> Result<Stored> {
+        let installation = match sealed_file::read::<Installation>(&self.file(INSTALLATION))? {
+            Found::Whole(installation) => installation,
+            Found::Missing => {
+                return Err(Error::new(
+                    Code::NotSetUp,
+                    format!("{} is not installed here", self.application),
+                    "`quorate register CATALOG --root FILE`",
+                ));
+            }
+            Found::Damaged(error) => {
+                return Err(Error::new(
+                    error.code,
+                    error.what,
+                    "register the product again: `quorate register`",
+                ));
+            }
+        };
+        let (product, damage) = match self.product(machine, now)? {
+            Some(found) => found,
+            None => (Product::new(machine, installation.first_run, now), None),
+        };
+        Ok(Stored { installation, product, damage })
+    }
+
+    /// Changes what is stored while no other process does, and keeps the change.
+    pub fn update<T>(
+        &self,
+        machine: &Machine,
+        now: Timestamp,
+        change: impl FnOnce(&mut Stored) -> Result<T>,
+    ) -> Result<T> {
+        let _lock = files::lock(&self.file(LOCK))?;
+        let before = self.read(machine, now)?;
+        let mut stored = before.clone();
+        let result = change(&mut stored)?;
+        if before.damage.is_some() {
+            let (damaged, aside) = (self.file(LICENSE), self.file(DAMAGED));
+            std::fs::rename(&damaged, &aside).map_err(|error| files::writing(&aside, &error))?;
+        }
+        // The license first: were there no room for the second, the grace would not have been restarted.
+        sealed_file::write(&self.file(LICENSE), &stored.product)?;
+        if stored.installation != before.installation {
+            sealed_file::write(&self.file(INSTALLATION), &stored.installation)?;
+        }
+        Ok(result)
+    }
+
+    /// The license file's content, if there is one, and what was wrong with it.
+    fn product(&self, machine: &Machine, now: Timestamp) -> Result<Option<(Product, Option<Error>)>> {
+        Ok(match sealed_file::read::<Product>(&self.file(LICENSE))? {
+            Found::Whole(product) => Some((product, None)),
+            Found::Missing => None,
+            // When it first ran is with the installation; here the latest possible moment.
+            Found::Damaged(error) => Some((Product::new(machine, now, now), Some(error))),
+        })
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        self.directory.join(format!("{}{suffix}", self.application))
+    }
+}
+
 impl Product {
-    /// A product that runs for the first time.
-    pub fn new(sku: ActivationId, cmid: Cmid, hardware: HardwareId, now: Timestamp) -> Self {
+    /// A product of which nothing is known but when it first ran.
+    fn new(machine: &Machine, first_run: Timestamp, now: Timestamp) -> Self {
+        let components = machine.components();
         Self {
-            sku,
-            cmid,
+            cmid: random::cmid(),
             previous_cmid: None,
-            hardware,
-            first_run: now,
+            hardware: components.id(),
+            components,
+            out_of_tolerance: None,
+            revoked: None,
+            first_run,
             latest_time: now,
             fixed_host: None,
             cached_host: None,
             response: None,
             newest_revocations: 0,
+            host_intervals: None,
             last: None,
+            next_request: None,
         }
     }
 
-    /// Makes a new CMID, because the one in use belongs to other hardware. An activation does not survive it.
-    pub fn renew_cmid(&mut self, hardware: HardwareId) {
+    /// Makes a new CMID for the hardware of now, because the one in use is another machine's.
+    pub fn renew_cmid(&mut self, machine: &Machine) {
         self.previous_cmid = Some(self.cmid);
         self.cmid = random::cmid();
-        self.hardware = hardware;
-        self.response = None;
+        self.components = machine.components();
+        self.hardware = self.components.id();
     }
 
-    /// The response by which the product is activated, if it holds for the machine with this hardware and for
-    /// its policy.
-    pub fn license(
-        &self,
-        machine: HardwareId,
-        trust: Trust<'_>,
-    ) -> Result<Option<activation::ActivationResponse>> {
-        let Some(jws) = &self.response else { return Ok(None) };
-        if self.hardware != machine {
-            return Err(Error::new(
-                Code::HardwareChanged,
-                "the license in the store was given to other hardware: the store was copied, or the hardware \
-                 has changed",
-                "activate this machine: `quorate activate`",
-            ));
+    /// Weighs the machine of now against the one that the CMID was made for, and notes the result.
+    pub fn note_machine(&mut self, policy: &Policy, machine: &Machine, now: Timestamp) {
+        let tolerated = policy.hardware.compare(&self.components, &machine.components()).tolerated;
+        if !tolerated {
+            self.out_of_tolerance = self.out_of_tolerance.or(Some(now));
+        } else if self.is_for_this_cmid() {
+            self.out_of_tolerance = None;
         }
+    }
+
+    /// The response that is stored, if it is genuine, was enough, and is of this edition.
+    pub fn license(&self, sku: ActivationId, trust: Trust<'_>) -> Result<Option<ActivationResponse>> {
+        let Some(jws) = &self.response else { return Ok(None) };
         // Verified as of the time when it was given: a host's certificate may end before the license does.
-        let claimed = activation::claimed_time(jws)?;
-        let response = activation::verify_license(jws, self.sku, trust, claimed)?.document;
-        let holds =
-            response.cmid == self.cmid && response.hardware == self.hardware && response.sku == self.sku;
-        let sku = trust.catalog.products.sku(self.sku).filter(|_| holds);
-        Ok(sku
-            .is_some_and(|sku| {
-                activation::check_count(trust.catalog.products.policy(sku), response.count).is_ok()
-            })
-            .then_some(response))
+        let at = activation::claimed_time(jws)?;
+        let response = activation::verify_license(jws, sku, trust, at)?.document;
+        let policy = trust.catalog.products.sku(sku).map(|sku| trust.catalog.products.policy(sku));
+        let enough = policy.is_some_and(|policy| activation::check_count(policy, response.count).is_ok());
+        Ok(Some(response).filter(|response| enough && response.sku == sku))
     }
 
-    /// What the license state follows from. A license that does not verify is none.
-    pub fn facts(&self, machine: HardwareId, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
-        let activated = self.license(machine, trust).ok().flatten().map(|response| response.host_time);
-        (Facts { first_run: self.first_run, activated }, now.max(self.latest_time))
+    /// Whether the stored response was given to the CMID of now. After a change of hardware it was not.
+    fn is_for_this_cmid(&self) -> bool {
+        let claimed = self.response.as_ref().and_then(|jws| activation::claimed_machine(jws).ok());
+        claimed.is_none_or(|claimed| claimed == (self.cmid, self.hardware))
     }
 }
 
-/// The product of an application.
-pub fn read(directory: &Path, application: ApplicationId) -> Result<Product> {
-    parse(&path(directory, application))
-}
-
-/// The applications that have a product here.
-pub fn applications(directory: &Path) -> Result<Vec<ApplicationId>> {
-    let entries = std::fs::read_dir(directory).map_err(|error| files::reading(directory, &error))?;
-    let mut applications = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| files::reading(directory, &error))?.path();
-        let is_store = path.extension().is_some_and(|extension| extension == "json");
-        let id: Option<ApplicationId> =
-            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        applications.extend(id.filter(|_| is_store));
+impl Stored {
+    /// What the license state follows from, and the time by which to judge it. A license that does not
+    /// verify is none.
+    pub fn facts(&self, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
+        let Self { installation, product, .. } = self;
+        let now = now.max(product.latest_time);
+        let license = product.license(installation.sku, trust).ok().flatten();
+        let facts = Facts {
+            first_run: installation.first_run.min(product.first_run),
+            rearms: installation.rearms,
+            key_installed: true,
+            license: license.map(|response| License { granted: response.host_time, term: Term::Renewable }),
+            // A response given to another CMID is one given to other hardware.
+            out_of_tolerance: match product.is_for_this_cmid() {
+                true => product.out_of_tolerance,
+                false => product.out_of_tolerance.or(Some(now)),
+            },
+            revoked: product.revoked,
+        };
+        (facts, now)
     }
-    applications.sort();
-    Ok(applications)
 }
 
-/// Changes the product of an application while no other process does, and keeps the change.
-pub fn update<T>(
-    directory: &Path,
-    application: ApplicationId,
-    change: impl FnOnce(&mut Product) -> Result<T>,
-) -> Result<T> {
-    let _lock = files::lock(&directory.join(format!("{application}.lock")))?;
-    let path = path(directory, application);
-    let mut product = parse(&path)?;
-    let result = change(&mut product)?;
-    save(&path, &product)?;
-    Ok(result)
-}
-
-/// As [`update`], for a product that may not be there yet.
-pub fn update_or_create<T>(
-    directory: &Path,
-    application: ApplicationId,
-    create: impl FnOnce() -> Product,
-    change: impl FnOnce(&mut Product) -> Result<T>,
-) -> Result<T> {
-    let _lock = files::lock(&directory.join(format!("{application}.lock")))?;
-    let path = path(directory, application);
-    let mut product = if path.exists() { parse(&path)? } else { create() };
-    let result = change(&mut product)?;
-    save(&path, &product)?;
-    Ok(result)
-}
-
-fn parse(path: &Path) -> Result<Product> {
-    serde_json::from_slice(&files::read(path)?).map_err(|error| {
-        Error::new(
-            Code::StoreDamaged,
-            format!("the license store {} is damaged: {error}", path.display()),
-            "restore it from a backup, or remove it and activate again",
-        )
-    })
-}
-
-fn save(path: &Path, product: &Product) -> Result<()> {
-    let text = serde_json::to_vec_pretty(product).map_err(|error| {
-        Error::new(
-            Code::Internal,
-            format!("a license store cannot be written ({error})"),
-            "please report this",
-        )
-    })?;
-    files::write(path, &text, Access::Private)
-}
-
-fn path(directory: &Path, application: ApplicationId) -> PathBuf {
-    directory.join(format!("{application}.json"))
-}
+const INSTALLATION: &str = ".installed.json";
+const LICENSE: &str = ".license.json";
+const DAMAGED: &str = ".license.damaged";
+const LOCK: &str = ".lock";

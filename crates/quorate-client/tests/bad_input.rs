@@ -236,10 +236,10 @@ fn a_machine_file_that_describes_none_is_refused() {
     let run = |file: &Path| Ran::from(quorate(&shop.pc.state(), file).arg("status"));
     run(&shop.file(b"name = \"pc\"\n")).fails(
         &format!(
-            "Q209 (0x8007000D): {} does not describe a machine: missing field `virtual-machine`",
+            "Q209 (0x8007000D): {} does not describe a machine: missing field `kind`",
             shop.changed().display()
         ),
-        "it needs name, virtual-machine and a table of readings",
+        "it needs a name, a kind (physical, virtual or container) and a table of readings",
     );
 }
 

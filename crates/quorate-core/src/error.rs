@@ -167,6 +167,8 @@ codes! {
     HardwareChanged = "Q607", 0xC004_F00F;
     /// The initial grace cannot be restarted, or not again.
     RearmRefused = "Q609", 0xC004_D307;
+    /// The time in which a product runs without an activation is over.
+    GraceOver = "Q610", 0xC004_F009;
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// A defect in Quorate itself: please report it.

@@ -46,7 +46,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
         story::show(&stage, out)?;
         if arguments.keep {
             print(out, &commands(&stage))?;
-            server::interrupted().await;
+            quorate_edge::stop::asked().await;
             print(out, "\nStopped; the temporary state is removed.")?;
         } else {
             print(out, NEXT)?;

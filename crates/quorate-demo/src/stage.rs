@@ -18,7 +18,6 @@ use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command as vendor_command;
 use quorate_vendor::service::{self, Service, Vendor};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,7 +100,7 @@ impl Stage {
 
     /// Installs a host key on the host.
     pub fn install_host_key(&self, key: &ProductKey, pack: &Path) -> Result<HostKey> {
-        let hardware = Machine::read(None)?.hardware();
+        let hardware = Machine::read(None)?.components().id();
         let pack = files::read_text(pack)?;
         keys::install(&mut self.host_store()?, &key.reveal(), &pack, hardware, self.clock.now())
     }
@@ -184,11 +183,7 @@ impl Stage {
 }
 
 fn machine(number: u32) -> Machine {
-    Machine {
-        name: format!("pc-{number}"),
-        virtual_machine: false,
-        readings: BTreeMap::from([("machine-id".to_owned(), format!("demo machine {number}"))]),
-    }
+    Machine::played(&format!("pc-{number}"), &format!("demo machine {number}"))
 }
 
 async fn loopback() -> Result<TcpListener> {

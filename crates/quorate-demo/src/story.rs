@@ -97,7 +97,7 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let text = format!(
         "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
         quorate_host::report::dlv(&store, &host_key, now)?,
-        quorate_client::report::status(&client.status()?, now),
+        quorate_client::report::status(&client.status()?),
     );
     print(out, &text)
 }

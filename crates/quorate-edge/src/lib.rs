@@ -19,3 +19,5 @@ pub mod problem;
 pub mod random;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "server", feature = "tls"))]
+pub mod stop;

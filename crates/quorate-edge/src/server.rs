@@ -232,22 +232,6 @@ where
     }
 }
 
-/// Completes when the program is asked to stop: by Ctrl-C, or by SIGTERM as service managers do.
-pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be handled");
-            // Without a handler the system ends the program itself.
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
 /// The threads on which a program serves.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Runtime::new().map_err(|error| {

@@ -123,7 +123,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     match arguments.command {
         Command::Ipk { key, pack } => {
             let pack = files::read_text(&pack)?;
-            let hardware = Machine::read(None)?.hardware();
+            let hardware = Machine::read(None)?.components().id();
             let key = keys::install(&mut open()?, &key.concat(), &pack, hardware, now)?;
             print(
                 out,
@@ -188,7 +188,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let options = options(directory, serve)?;
             quorate_edge::server::runtime()?.block_on(async {
                 let listener = quorate_edge::server::listen(listen).await?;
-                server::serve(options, listener, clock.clone(), quorate_edge::server::interrupted()).await
+                server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
             })
         }
     }

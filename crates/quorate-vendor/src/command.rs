@@ -225,7 +225,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 let listener = server::listen(listen).await?;
                 let address = listener.local_addr().unwrap_or(listen);
                 tracing::info!(%address, "the activation service is listening");
-                serve(service, tls, listener, server::interrupted()).await;
+                serve(service, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
             })
         }

@@ -23,7 +23,6 @@ use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command::write_catalog;
 use quorate_vendor::service::{self, Service};
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -92,7 +91,7 @@ impl Vendor {
         let now = self.clock.now();
         {
             let mut store = Store::open(directory.path()).unwrap();
-            let hardware = machine(0).hardware();
+            let hardware = machine(0).components().id();
             let installed = keys::install(&mut store, &key.reveal(), &pack, hardware, now).unwrap();
             let spoken = self.service.confirm(&installed.installed.installation_id).unwrap().to_string();
             keys::confirm(&mut store, installed, &spoken, now).unwrap();
@@ -162,8 +161,7 @@ impl Pc {
         let directory = tempfile::tempdir().unwrap();
         let machine = machine(number);
         let text = format!(
-            "name = \"{}\"\nvirtual-machine = false\n[readings]\nmachine-id = \"{}\"\n",
-            machine.name, machine.readings["machine-id"]
+            "name = \"pc-{number}\"\nkind = \"physical\"\n[readings]\nmachine-id = [\"test machine {number}\"]\n"
         );
         files::write(&directory.path().join("machine.toml"), text.as_bytes(), Access::Public).unwrap();
         Self { machine, directory }
@@ -197,7 +195,7 @@ impl Pc {
 
     /// The license store of the vendor's office suite.
     pub fn store(&self, vendor: &str) -> PathBuf {
-        self.state().join(vendor).join(format!("{OFFICE}.json"))
+        self.state().join(vendor).join(format!("{OFFICE}.license.json"))
     }
 
     /// The office suite of the only vendor, as its program sees it.
@@ -308,11 +306,7 @@ impl Ran {
 
 /// A machine that differs from others in its readings.
 pub fn machine(number: u32) -> Machine {
-    Machine {
-        name: format!("pc-{number}"),
-        virtual_machine: false,
-        readings: BTreeMap::from([("machine-id".to_owned(), format!("test machine {number}"))]),
-    }
+    Machine::played(&format!("pc-{number}"), &format!("test machine {number}"))
 }
 
 /// A clock that a test moves.

@@ -2,7 +2,6 @@
 
 use crate::support::{self, Terminal};
 use quorate_edge::machine::Machine;
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -67,11 +66,7 @@ fn machines_outside_the_domain_are_activated() {
     let host = Host::start(&terminal);
     terminal.set("HOST", format!("127.0.0.1:{}", host.port));
     for number in 1..=5 {
-        let machine = Machine {
-            name: format!("pc-{number}"),
-            virtual_machine: false,
-            readings: BTreeMap::from([("machine-id".to_owned(), number.to_string())]),
-        };
+        let machine = Machine::played(&format!("pc-{number}"), &number.to_string());
         let text = toml::to_string(&machine).unwrap();
         std::fs::write(terminal.directory().join(format!("pc-{number}.toml")), text).unwrap();
     }
