@@ -135,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_there_already_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        write_if_missing(&path, b"one", Access::Private).unwrap();
+        write_if_missing(&path, b"two", Access::Private).unwrap();
+        assert_eq!(read(&path).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn failures_say_what_happened_and_what_to_do() {
         let error = read(Path::new("/nowhere/catalog.jws")).unwrap_err();
         assert_eq!(

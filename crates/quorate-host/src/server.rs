@@ -40,11 +40,12 @@ pub async fn serve(
 ) -> Result<()> {
     let mut store = Store::open(&options.directory)?;
     store.check()?;
-    let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
-    store.set(report::PORT, &port.to_string())?;
     // Read before the keys: a change in between is then noticed.
     let revision = store.key_revision()?;
     let keys = store.keys()?;
+    // The first change comes after all reading: a damaged store is left as it is.
+    let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
+    store.set(report::PORT, &port.to_string())?;
     let credentials = Credentials::new(Active::load(&keys, clock.now()));
     if keys.iter().all(|key| key.credential.is_none()) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
