@@ -4,6 +4,9 @@
 //! First run, a count that is too low, activation, renewals, a host that is dead for 220 days, grace,
 //! notification, the host back, licensed again.
 
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
 use quorate_core::activation::check_count;
 use quorate_core::license_state::{Event, Facts, License, Mode, Situation, Term, evaluate};
 use quorate_core::policy::Policy;

@@ -15,7 +15,7 @@ use quorate_client::discovery::Dns;
 use quorate_client::host_address::HostAddress;
 use quorate_client::registration;
 use quorate_core::activation::ActivationRequest;
-use quorate_core::hardware::HardwareId;
+use quorate_core::hardware::{Component, Components};
 use quorate_core::identifier::ActivationId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
@@ -29,7 +29,6 @@ use quorate_proto::request;
 use quorate_proto::v1::ActivateRequest;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::service::{self, Service, Vendor};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -163,11 +162,7 @@ impl Site {
 
     /// An honest machine with the product on it; the same again for the same number.
     pub fn client(&self, number: u32) -> Client {
-        let machine = Machine {
-            name: format!("pc-{number}"),
-            virtual_machine: false,
-            readings: BTreeMap::from([("machine-id".to_owned(), format!("machine {number}"))]),
-        };
+        let machine = Machine::played(&format!("pc-{number}"), &format!("machine {number}"));
         let (state, clock) = (self.directory.path().join(format!("pc-{number}")), Clock::system());
         let (root, catalog) = (self.directory.path().join(ROOT), self.directory.path().join(CATALOG));
         let edition: ActivationId = OFFICE_STANDARD.parse().unwrap();
@@ -280,7 +275,7 @@ pub fn request() -> ActivateRequest {
         application: OFFICE.parse().unwrap(),
         sku: OFFICE_STANDARD.parse().unwrap(),
         cmid,
-        hardware: HardwareId::from_readings([("id", cmid.to_string().as_str())]),
+        hardware: Components::new([(Component::MachineId, cmid.to_string().as_str())]).id(),
         status: LicenseStatus::InitialGrace,
         minutes_left: 43_200,
         threshold: 5,
