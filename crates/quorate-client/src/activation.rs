@@ -7,7 +7,8 @@ use crate::store::{LastAttempt, Product, Store, Stored};
 use crate::transport;
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
 use quorate_core::catalog::Sku;
-use quorate_core::identifier::ApplicationId;
+use quorate_core::certificate::VendorRoot;
+use quorate_core::identifier::{ApplicationId, VendorId};
 use quorate_core::license_state::{self, Event, LicenseState};
 use quorate_core::policy::Policy;
 use quorate_core::revocation::RevocationList;
@@ -17,6 +18,7 @@ use quorate_edge::clock::Clock;
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
 use quorate_proto::request;
+use std::path::Path;
 
 /// One application's product on this machine.
 #[derive(Clone, Debug)]
@@ -71,16 +73,34 @@ impl Client {
         Self { vendor, store, machine, dns, clock }
     }
 
-    /// Every registered product in a state directory.
-    pub fn all(state: &std::path::Path, machine: &Machine, dns: &Dns, clock: &Clock) -> Result<Vec<Self>> {
-        let mut clients = Vec::new();
+    /// The product as the application itself opens it: with the vendor root that is compiled into it. Whatever
+    /// root lies in the state directory, which is the administrator's, is not looked at.
+    pub fn open(
+        state: &Path,
+        vendor: &VendorId,
+        root: VendorRoot,
+        application: ApplicationId,
+        clock: Clock,
+    ) -> Result<Self> {
+        let vendor = Vendor::trusted(state.join(vendor.as_str()), root, clock.now())?;
+        Ok(Self::new(vendor, application, Machine::read(None)?, Dns::default(), clock))
+    }
+
+    /// Every registered product in a state directory, by the root that was registered with it, and what is
+    /// wrong with those that cannot be opened: for an administrator's eyes. A product that asks whether it is
+    /// licensed uses [`Client::open`].
+    pub fn all(state: &Path, machine: &Machine, dns: &Dns, clock: &Clock) -> Result<(Vec<Self>, Vec<Error>)> {
+        let (mut clients, mut errors) = (Vec::new(), Vec::new());
         for vendor in Vendor::all(state, clock.now())? {
-            for store in Store::all(&vendor.directory)? {
-                let (vendor, machine, dns) = (vendor.clone(), machine.clone(), dns.clone());
-                clients.push(Self { vendor, store, machine, dns, clock: clock.clone() });
+            match vendor.and_then(|vendor| Ok((Store::all(&vendor.directory)?, vendor))) {
+                Ok((stores, vendor)) => clients.extend(stores.into_iter().map(|store| {
+                    let (vendor, machine, dns) = (vendor.clone(), machine.clone(), dns.clone());
+                    Self { vendor, store, machine, dns, clock: clock.clone() }
+                })),
+                Err(error) => errors.push(error),
             }
         }
-        Ok(clients)
+        Ok((clients, errors))
     }
 
     /// The vendor.
@@ -108,7 +128,7 @@ impl Client {
         let trust = self.trust(&stored.product);
         let (facts, judged_at) = stored.facts(trust, now);
         let state = license_state::evaluate(&policy, &facts, judged_at);
-        let license = stored.product.license(sku.id, trust);
+        let license = stored.product.license(sku.id, trust, now);
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let Stored { product, damage, .. } = stored;
         Ok(Status { product, damage, sku, policy, state, judged_at, intervals, license })
@@ -187,9 +207,14 @@ impl Client {
         if let Some(host) = product.fixed_host {
             return Ok(vec![(host, Found::SetByHand)]);
         }
-        let cached = product.cached_host.into_iter().map(|host| (host, Found::Cached));
-        let published = self.published().await?.into_iter().map(|host| (host, Found::Dns));
-        Ok(cached.chain(published).collect())
+        let mut hosts: Vec<_> = product.cached_host.into_iter().map(|host| (host, Found::Cached)).collect();
+        match self.published().await {
+            Ok(published) => hosts.extend(published.into_iter().map(|host| (host, Found::Dns))),
+            Err(error) if hosts.is_empty() => return Err(error),
+            // The host that answered last is asked all the same.
+            Err(_) => {}
+        }
+        Ok(hosts)
     }
 
     /// Asks one host after the other until one answers. Whatever happens, says what was learnt of revocations.
@@ -362,6 +387,8 @@ impl Client {
             Some(Intervals { activation: response.activation_interval, renewal: response.renewal_interval });
         (product.cmid, product.hardware, product.components) = (asked.cmid, asked.hardware, asked.components);
         product.previous_cmid = None;
+        // The host has just said what time it is: a clock that once ran ahead is forgotten.
+        product.latest_time = now.max(response.host_time);
         if let Err(error) = activation::check_count(policy, response.count) {
             return Ok((Err(error), Some(response.count)));
         }
@@ -370,8 +397,6 @@ impl Client {
         product.revoked = None;
         // What was tolerated is from now on how the machine is known.
         product.components = self.machine.components();
-        // The host has just said what time it is: a clock that once ran ahead is forgotten.
-        product.latest_time = now.max(response.host_time);
         let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
         let state = license_state::evaluate(policy, &facts, judged_at);
         let activated = Activated { host, found, count: response.count, threshold: policy.threshold, state };

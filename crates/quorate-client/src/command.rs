@@ -92,7 +92,14 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     let dns = Dns { server: arguments.dns_server, domain: arguments.domain };
     let directory = arguments.dir;
     let clients = || -> Result<Vec<Client>> {
-        let clients = Client::all(&directory, &machine, &dns, clock)?;
+        let (clients, mut errors) = Client::all(&directory, &machine, &dns, clock)?;
+        if clients.is_empty()
+            && let Some(error) = errors.pop()
+        {
+            return Err(error);
+        }
+        // One vendor whose files are damaged must not hide the others.
+        errors.iter().for_each(|error| eprintln!("{}", error.report()));
         if clients.is_empty() {
             return Err(Error::new(
                 Code::NotSetUp,
@@ -118,16 +125,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 ),
             )
         }
-        Command::Status => {
-            for client in clients()? {
-                print(out, &report::status(&client.status()?))?;
-            }
-            Ok(())
-        }
+        Command::Status => for_each(&clients()?, |client| print(out, &report::status(&client.status()?))),
         Command::Activate => {
             let runtime = runtime()?;
-            let mut outcome = Ok(());
-            for client in clients()? {
+            for_each(&clients()?, |client| {
                 let name = client.status()?.sku.name;
                 match runtime.block_on(client.activate()) {
                     Ok(activated) => print(
@@ -136,14 +137,13 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                             "{name}: activated by {} ({}), count {} of {}.",
                             activated.host, activated.found, activated.count, activated.threshold
                         ),
-                    )?,
+                    ),
                     Err(error) => {
                         print(out, &format!("{name}: not activated."))?;
-                        outcome = Err(error);
+                        Err(error)
                     }
                 }
-            }
-            outcome
+            })
         }
         Command::SetHost { host } => {
             let host: HostAddress = host.parse()?;
@@ -192,6 +192,19 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             Ok(())
         }
     }
+}
+
+/// Does something for every product; one that fails keeps no other from its turn, and each error is shown.
+fn for_each(clients: &[Client], mut job: impl FnMut(&Client) -> Result<()>) -> Result<()> {
+    let mut failed: Option<Error> = None;
+    for client in clients {
+        if let Err(error) = job(client)
+            && let Some(earlier) = failed.replace(error)
+        {
+            eprintln!("{}", earlier.report());
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// One log line for each attempt.

@@ -26,9 +26,14 @@ pub struct Vendor {
 }
 
 impl Vendor {
-    /// The vendor whose files are in this directory.
+    /// The vendor whose files are in this directory, by the root that was registered there.
     pub fn open(directory: PathBuf, now: Timestamp) -> Result<Self> {
         let root = read_root(&directory.join(ROOT))?;
+        Self::trusted(directory, root, now)
+    }
+
+    /// The vendor whose catalog is in this directory, by a root that is known from elsewhere.
+    pub fn trusted(directory: PathBuf, root: VendorRoot, now: Timestamp) -> Result<Self> {
         let id: VendorId =
             directory.file_name().and_then(|name| name.to_str()).unwrap_or_default().parse()?;
         let jws = files::read_text(&directory.join(CATALOG))?;
@@ -37,7 +42,7 @@ impl Vendor {
     }
 
     /// Every vendor that is registered in a state directory.
-    pub fn all(state: &Path, now: Timestamp) -> Result<Vec<Self>> {
+    pub fn all(state: &Path, now: Timestamp) -> Result<Vec<Result<Self>>> {
         let entries = match std::fs::read_dir(state) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -51,7 +56,7 @@ impl Vendor {
             }
         }
         directories.sort();
-        directories.into_iter().map(|directory| Self::open(directory, now)).collect()
+        Ok(directories.into_iter().map(|directory| Self::open(directory, now)).collect())
     }
 
     /// The SKU with this activation id.
@@ -105,7 +110,8 @@ pub fn register(
         }
     }
     let sku = choose(&new, edition)?.clone();
-    files::make_private_directory(&directory)?;
+    // Nothing in it is secret, and a product that runs as an ordinary user must read its license.
+    std::fs::create_dir_all(&directory).map_err(|error| files::writing(&directory, &error))?;
     files::write(&directory.join(ROOT), &files::read(root)?, Access::Public)?;
     files::write(&directory.join(CATALOG), jws.trim().as_bytes(), Access::Public)?;
     let vendor = Vendor { directory, root: vendor_root, catalog: new };

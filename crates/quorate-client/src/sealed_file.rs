@@ -54,7 +54,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>> {
     })
 }
 
-/// Writes a sealed file, whole or not at all.
+/// Writes a sealed file, whole or not at all. It holds no secret: any program of the machine may read it.
 pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<()> {
     let internal = |error: serde_json::Error| {
         Error::new(
@@ -65,7 +65,7 @@ pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<()> {
     };
     let content = serde_json::value::to_raw_value(content).map_err(internal)?;
     let sealed = Sealed { sha256: checksum(content.get()), content };
-    files::write(path, &serde_json::to_vec(&sealed).map_err(internal)?, Access::Private)
+    files::write(path, &serde_json::to_vec(&sealed).map_err(internal)?, Access::Public)
 }
 
 fn checksum(content: &str) -> String {

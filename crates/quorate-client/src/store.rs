@@ -18,7 +18,7 @@ use quorate_core::identifier::{ActivationId, ApplicationId, Cmid};
 use quorate_core::license_state::{Facts, License, Term};
 use quorate_core::policy::Policy;
 use quorate_core::schedule::{Attempt, Intervals};
-use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::machine::Machine;
 use quorate_edge::{files, random};
 use serde::{Deserialize, Serialize};
@@ -258,13 +258,29 @@ impl Product {
         }
     }
 
-    /// The response that is stored, if it is genuine, was enough, and is of this edition.
-    pub fn license(&self, sku: ActivationId, trust: Trust<'_>) -> Result<Option<ActivationResponse>> {
+    /// The response that is stored, if it is genuine, was enough, is of this edition and not of the future.
+    pub fn license(
+        &self,
+        sku: ActivationId,
+        trust: Trust<'_>,
+        now: Timestamp,
+    ) -> Result<Option<ActivationResponse>> {
         let Some(jws) = &self.response else { return Ok(None) };
         // Verified as of the time when it was given: a host's certificate may end before the license does.
         let at = activation::claimed_time(jws)?;
         let response = activation::verify_license(jws, sku, trust, at)?.document;
         let policy = trust.catalog.products.sku(sku).map(|sku| trust.catalog.products.policy(sku));
+        let tolerance = policy.map_or(Interval::ZERO, |policy| policy.clock_tolerance);
+        if response.host_time > tolerance.after(now) {
+            return Err(Error::new(
+                Code::ClockSetBack,
+                format!(
+                    "the clock says {now:.0}, but the product was activated at {:.0}",
+                    response.host_time
+                ),
+                "set this machine's clock; the activation counts again then",
+            ));
+        }
         let enough = policy.is_some_and(|policy| activation::check_count(policy, response.count).is_ok());
         Ok(Some(response).filter(|response| enough && response.sku == sku))
     }
@@ -281,8 +297,8 @@ impl Stored {
     /// verify is none.
     pub fn facts(&self, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
         let Self { installation, product, .. } = self;
+        let license = product.license(installation.sku, trust, now).ok().flatten();
         let now = now.max(product.latest_time);
-        let license = product.license(installation.sku, trust).ok().flatten();
         let facts = Facts {
             first_run: installation.first_run.min(product.first_run),
             rearms: installation.rearms,

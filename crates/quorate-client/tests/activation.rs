@@ -116,7 +116,7 @@ async fn machines_wait_in_their_grace_until_enough_have_asked() {
             assert_eq!(
                 error.next,
                 format!(
-                    "wait: this machine asks again by itself. {machines} must ask this host; \
+                    "wait: `quorate run` asks again by itself. {machines} must ask this host; \
                      clones of one image count once"
                 )
             );

@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Hands, Pc, Ran, STANDARD, Vendor, products};
+use quorate_client::Client;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Interval};
 use quorate_edge::clock::Clock;
@@ -168,8 +169,10 @@ async fn a_clock_set_back_lengthens_nothing() {
     assert!(report.contains("\nREMAINING GRACE: 29 days (41760 minutes)\n"), "{report}");
     // Years back, the vendor's own catalog has not begun.
     hands.back(Interval::days(5 * 365));
-    let error = quorate_client::Client::all(&pc.state(), &pc.machine, &Default::default(), &hands.clock());
-    assert_eq!(error.unwrap_err().code, Code::CertificateExpired);
+    let (clients, errors) =
+        Client::all(&pc.state(), &pc.machine, &Default::default(), &hands.clock()).unwrap();
+    assert!(clients.is_empty());
+    assert_eq!(errors[0].code, Code::CertificateExpired);
 }
 
 /// A product looks at its license more often than a host is asked; that is enough to notice the time.
@@ -184,6 +187,43 @@ async fn a_clock_set_back_after_the_license_was_seen_to_end_lengthens_nothing() 
     assert_eq!(status(), LicenseStatus::Notification);
     hands.back(Interval::days(100));
     assert_eq!(status(), LicenseStatus::Notification);
+}
+
+/// A response is worth what its signer's time makes it, so it must be the time of now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_before_the_activation_has_no_license_until_it_is_right_again() {
+    let hands = Hands::new();
+    let mut vendor = Vendor::with("contoso", &products("contoso", 1), hands.clock());
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    let client = pc.client_of(&host, &hands.clock());
+    hands.forward(Interval::days(40));
+    let activated = hands.now();
+    client.activate().await.unwrap();
+    hands.back(Interval::days(2));
+    let status = client.status().unwrap();
+    assert_eq!(status.state.status, LicenseStatus::Notification);
+    let error = status.license.unwrap_err();
+    assert_eq!(error.code, Code::ClockSetBack);
+    assert_eq!(
+        error.what,
+        format!("the clock says {:.0}, but the product was activated at {activated:.0}", hands.now())
+    );
+    hands.forward(Interval::days(2));
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
+}
+
+/// The administrator owns the state directory and can put another vendor's root into it, with a catalog as
+/// he likes it. The program that has its vendor's root compiled in does not believe it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_made_up_on_the_machine_means_nothing_to_the_program() {
+    let (vendor, made_up) = (Vendor::new("contoso"), Vendor::new("contoso"));
+    let pc = Pc::with_product(1, &made_up);
+    let open = |vendor: &Vendor| {
+        let root = vendor.service.authority().root().clone();
+        Client::open(&pc.state(), &"contoso".parse().unwrap(), root, common::office(), Clock::system())
+    };
+    assert_eq!(open(&vendor).unwrap_err().code, Code::UntrustedRoot);
+    assert_eq!(open(&made_up).unwrap().status().unwrap().state.status, LicenseStatus::InitialGrace);
 }
 
 /// A clock that once ran ahead (a bad battery, a wrong year) is forgiven by the host's signed time.

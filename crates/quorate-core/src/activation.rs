@@ -200,6 +200,10 @@ pub fn accept(
             "ask again; if this repeats, report it to whoever runs the host",
         ));
     }
+    if let Some(sku) = trust.catalog.products.sku(request.sku) {
+        // A license lasts from the time in the response, so that must be the time of now.
+        check_clocks(trust.catalog.products.policy(sku), now, response.host_time)?;
+    }
     let list = signed::verify::<RevocationList>(revocations_jws, trust.root, trust.vendor, now)?.document;
     list.check_number(trust.newest_revocations)?;
     list.check_host(&verified.signer)?;
@@ -255,7 +259,7 @@ pub fn check_count(policy: &Policy, count: u32) -> Result<()> {
         Code::CountTooLow,
         format!("count {count} of {}: the host has not been asked by enough machines yet", policy.threshold),
         format!(
-            "wait: this machine asks again by itself. {missing} more machine{} must ask this host; clones of one image count once",
+            "wait: `quorate run` asks again by itself. {missing} more machine{} must ask this host; clones of one image count once",
             if missing == 1 { "" } else { "s" }
         ),
     ))

@@ -180,11 +180,6 @@ impl Products {
         &self.policies[&sku.policy]
     }
 
-    /// The client SKUs that a host with these SKU groups activates.
-    pub fn activated_by<'a>(&'a self, groups: &'a [String]) -> impl Iterator<Item = &'a Sku> {
-        self.skus.iter().filter(move |sku| sku.group.as_ref().is_some_and(|group| groups.contains(group)))
-    }
-
     fn check(&self) -> Result<()> {
         let dns_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let service = &self.dns_service;

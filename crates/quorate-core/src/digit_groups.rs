@@ -36,13 +36,17 @@ pub(crate) fn write<const GROUPS: usize>(number: &[u8], out: &mut impl std::fmt:
 /// Reads what [`write`] wrote, however it is spaced, into a big-endian number of `BYTES` bytes.
 pub(crate) fn read<const GROUPS: usize, const BYTES: usize>(text: &str) -> Result<[u8; BYTES], Mistake> {
     let mut digits = Vec::with_capacity(GROUPS * 6);
+    let mut length = 0;
     for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-        let digit = c.to_digit(10).ok_or(Mistake::NotADigit(digits.len(), c))?;
+        let digit = c.to_digit(10).ok_or(Mistake::NotADigit(length, c))?;
         // A decimal digit always fits; texts far too long are counted, not kept.
-        digits.push(u8::try_from(digit).unwrap_or_default());
+        length += 1;
+        if length <= GROUPS * 6 {
+            digits.push(u8::try_from(digit).unwrap_or_default());
+        }
     }
-    if digits.len() != GROUPS * 6 {
-        return Err(Mistake::Length(digits.len()));
+    if length != GROUPS * 6 {
+        return Err(Mistake::Length(length));
     }
     let mut number = [0u8; BYTES];
     for (index, group) in digits.chunks_exact(6).enumerate() {

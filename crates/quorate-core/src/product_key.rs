@@ -1,9 +1,9 @@
 //! Product keys: 25 characters that people type, and what is derived from them.
 //!
-//! A key is five groups of five characters of an alphabet without look-alikes. It carries, from the most
-//! significant end, a checksum (19 bits), a secret (50), the format version (3), the key group (12) and the
-//! serial (30): 114 bits, and 24²⁵ is a little more. The secret stands left of the serial so that the last
-//! five characters, the only ones ever shown or logged, say almost nothing about it.
+//! A key is five groups of five characters of an alphabet without look-alikes. The last five are the only
+//! ones ever shown or logged, so they carry nothing of the secret: 22 bits of the serial, scattered so that
+//! keys that follow one another look different. The twenty before them carry a checksum (18 bits), the secret
+//! (50), the format version (3), the key group (12) and the rest of the serial (8).
 //!
 //! The vendor does not keep keys, only a [`Verifier`] derived from the secret. Whoever holds the key can
 //! derive the same verifier and so prove that he holds it (see [`crate::installation_id`]).
@@ -42,13 +42,9 @@ impl ProductKey {
 
     /// The whole key as it is typed. Only the one who issues it calls this.
     pub fn reveal(&self) -> String {
-        let mut number = self.number();
         let mut characters = [0u8; LENGTH];
-        for character in characters.iter_mut().rev() {
-            // The remainder is an index into the alphabet.
-            *character = ALPHABET[(number % 24) as usize];
-            number /= 24;
-        }
+        write(&mut characters[..HEAD], self.head());
+        write(&mut characters[HEAD..], scatter(self.group, self.serial & SERIAL_LOW).into());
         let groups: Vec<&str> =
             characters.chunks(5).map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();
         groups.join("-")
@@ -73,12 +69,13 @@ impl ProductKey {
         Verifier(key)
     }
 
-    fn number(&self) -> u128 {
+    /// What the first twenty characters carry.
+    fn head(&self) -> u128 {
         let payload = SECRET.place(self.secret.into())
             | VERSION.place(1)
             | GROUP.place(self.group.into())
-            | SERIAL.place(self.serial.into());
-        CHECKSUM.place(checksum(payload)) | payload
+            | SERIAL_HIGH.place((self.serial >> SERIAL_LOW_BITS).into());
+        CHECKSUM.place(checksum(payload, self.serial)) | payload
     }
 }
 
@@ -87,7 +84,7 @@ impl FromStr for ProductKey {
 
     /// Reads a key in any case, with or without the dashes. No error ever repeats the key.
     fn from_str(text: &str) -> Result<Self> {
-        let mut number: u128 = 0;
+        let (mut head, mut tail) = (0u128, 0u32);
         let mut count = 0usize;
         for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
             let digit = ALPHABET.iter().position(|known| char::from(*known) == c.to_ascii_uppercase());
@@ -98,35 +95,41 @@ impl FromStr for ProductKey {
                 )));
             };
             count += 1;
-            if count <= LENGTH {
-                // 24²⁵ is below 2¹¹⁵.
-                number = number * 24 + digit as u128;
+            // 24²⁰ is below 2⁹², and 24⁵ below 2²³.
+            if count <= HEAD {
+                head = head * 24 + digit as u128;
+            } else if count <= LENGTH {
+                tail = tail * 24 + digit as u32;
             }
         }
         if count != LENGTH {
             return Err(mistyped(format!("the product key has {count} characters, not {LENGTH}")));
         }
-        let payload = number & ((1 << CHECKSUM.low) - 1);
-        if number >> CHECKSUM.low != checksum(payload) {
-            return Err(mistyped(
-                "the product key has a typing error: its checksum does not match".to_owned(),
-            ));
+        let typing_error =
+            || mistyped("the product key has a typing error: its checksum does not match".to_owned());
+        if tail > SERIAL_LOW {
+            return Err(typing_error());
         }
-        if VERSION.of(number) != 1 {
+        let group = GROUP.of(head) as u16;
+        let serial = (SERIAL_HIGH.of(head) as u32) << SERIAL_LOW_BITS | gather(group, tail);
+        let payload = head & ((1 << CHECKSUM.low) - 1);
+        if head >> CHECKSUM.low != checksum(payload, serial) {
+            return Err(typing_error());
+        }
+        if VERSION.of(head) != 1 {
             return Err(Error::new(
                 Code::ProductKeyInvalid,
                 format!(
                     "the product key is of version {}, which this program does not know",
-                    VERSION.of(number)
+                    VERSION.of(head)
                 ),
                 "update Quorate on this machine",
             ));
         }
-        let serial = SERIAL.of(number) as u32;
         if serial > KeyId::MAX_SERIAL {
             return Err(mistyped("the product key holds a serial that is never issued".to_owned()));
         }
-        Ok(Self { group: GROUP.of(number) as u16, serial, secret: SECRET.of(number) as u64 })
+        Ok(Self { group, serial, secret: SECRET.of(head) as u64 })
     }
 }
 
@@ -268,7 +271,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// A run of bits in the 114-bit number.
+/// A run of bits in the head.
 struct Field {
     low: u32,
     width: u32,
@@ -288,10 +291,30 @@ impl Field {
     }
 }
 
-fn checksum(payload: u128) -> u128 {
+/// Writes a number in the digits of the alphabet, as wide as there is room.
+fn write(characters: &mut [u8], mut number: u128) {
+    for character in characters.iter_mut().rev() {
+        // The remainder is an index into the alphabet.
+        *character = ALPHABET[(number % 24) as usize];
+        number /= 24;
+    }
+}
+
+/// Scatters the low bits of a serial over their range, a different way for each group.
+fn scatter(group: u16, serial_low: u32) -> u32 {
+    (serial_low.wrapping_add(u32::from(group))).wrapping_mul(SCATTER) & SERIAL_LOW
+}
+
+/// Undoes [`scatter`].
+fn gather(group: u16, scattered: u32) -> u32 {
+    scattered.wrapping_mul(GATHER).wrapping_sub(u32::from(group)) & SERIAL_LOW
+}
+
+fn checksum(payload: u128, serial: u32) -> u128 {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"quorate product key 1");
     context.update(&payload.to_be_bytes());
+    context.update(&serial.to_be_bytes());
     let digest = context.finish();
     let head = digest.as_ref()[..4].iter().fold(0u128, |value, byte| value << 8 | u128::from(*byte));
     head & CHECKSUM.mask()
@@ -303,12 +326,20 @@ fn mistyped(what: String) -> Error {
 
 const ALPHABET: &[u8; 24] = b"BCDFGHJKMPQRTVWXY2346789";
 const LENGTH: usize = 25;
-const CHECKSUM: Field = Field { low: 95, width: 19 };
-const SECRET: Field = Field { low: 45, width: 50 };
-const VERSION: Field = Field { low: 42, width: 3 };
-const GROUP: Field = Field { low: 30, width: 12 };
-const SERIAL: Field = Field { low: 0, width: 30 };
-const VERIFIER_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
+/// The characters before the last five.
+const HEAD: usize = 20;
+const CHECKSUM: Field = Field { low: 73, width: 18 };
+const SECRET: Field = Field { low: 23, width: 50 };
+const VERSION: Field = Field { low: 20, width: 3 };
+const GROUP: Field = Field { low: 8, width: 12 };
+const SERIAL_HIGH: Field = Field { low: 0, width: 8 };
+const SERIAL_LOW_BITS: u32 = 22;
+const SERIAL_LOW: u32 = (1 << SERIAL_LOW_BITS) - 1;
+/// Odd, so that it has an inverse: multiplying by it is a permutation.
+const SCATTER: u32 = 2_654_435_761;
+/// Its inverse modulo 2³².
+const GATHER: u32 = 244_002_641;
+const VERIFIER_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_023);
 
 #[cfg(test)]
 mod tests {
@@ -344,9 +375,27 @@ mod tests {
         }
     }
 
+    /// The last five characters may be seen by anybody: over many secrets of one key they are always the same.
+    #[test]
+    fn the_last_five_characters_say_nothing_of_the_secret() {
+        let partials: std::collections::BTreeSet<String> = (0..1_000u64)
+            .map(|secret| ProductKey::new(KeyId::new(96, 4).unwrap(), secret.to_be_bytes()).partial().0)
+            .collect();
+        assert_eq!(partials.len(), 1);
+    }
+
+    #[test]
+    fn keys_that_follow_one_another_end_differently() {
+        let partials: std::collections::BTreeSet<String> = (1..=10_000)
+            .map(|serial| ProductKey::new(KeyId::new(96, serial).unwrap(), [7; 8]).partial().0)
+            .collect();
+        assert_eq!(partials.len(), 10_000);
+        assert_eq!(SCATTER.wrapping_mul(GATHER), 1);
+    }
+
     /// Every single-character typo and every swap of neighbours of many keys: at most one in 2¹⁶ may pass.
-    /// With 19 bits of checksum the expected rate is one in 2¹⁹; over 720,000 typos about 1.4 pass, and
-    /// eleven (one in 2¹⁶) has a probability below 10⁻⁶. The keys are fixed, so the test is too.
+    /// With 18 bits of checksum the expected rate is one in 2¹⁸: about 3 of 720,000 typos pass, and twelve
+    /// (one in 2¹⁶) would be far from it. The keys are fixed, so the test is too.
     #[test]
     fn typos_are_caught() {
         let (mut tried, mut passed) = (0u32, 0u32);

@@ -46,7 +46,7 @@ impl RevocationList {
         Err(Error::new(
             Code::StaleNumber,
             format!("revocation list {} came, but list {newest_seen} has been seen already", self.number),
-            "let the host fetch the newest list: `quorate-host ato`",
+            "wait: hosts fetch the newest list daily; meanwhile another host may have it",
         ))
     }
 

@@ -26,7 +26,7 @@ use quorate_core::license_pack::LicensePack;
 use quorate_core::policy::Policy;
 use quorate_core::revocation::RevocationList;
 use quorate_core::signed::{self, Document};
-use quorate_core::{Code, Result, Timestamp};
+use quorate_core::{Code, Interval, Result, Timestamp};
 use rcgen::{CustomExtension, SerialNumber, date_time_ymd};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
@@ -396,6 +396,21 @@ fn replayed_nonce() {
     );
 }
 
+/// A license lasts from the time in the response, so nobody may date one ahead.
+#[test]
+fn response_of_another_time() {
+    let story = Story::new();
+    for hours in [-5i64, 5, 24 * 365 * 4] {
+        let mut answer = response(&story.request);
+        answer.host_time = Timestamp::from_second(noon().as_second() + hours * 3_600).unwrap();
+        let error = story.accept_answer(&answer).unwrap_err();
+        assert_eq!(error.code, Code::ClockSkew, "{hours} hours");
+    }
+    let mut answer = response(&story.request);
+    answer.host_time = Interval::hours(4).after(noon());
+    assert!(story.accept_answer(&answer).is_ok());
+}
+
 #[test]
 fn response_for_another_machine() {
     let story = Story::new();
@@ -638,7 +653,7 @@ fn a_count_that_is_too_low_says_how_many_are_missing() {
         low(4),
         (
             "count 4 of 5: the host has not been asked by enough machines yet".to_owned(),
-            "wait: this machine asks again by itself. 1 more machine must ask this host; \
+            "wait: `quorate run` asks again by itself. 1 more machine must ask this host; \
              clones of one image count once"
                 .to_owned()
         )
@@ -647,7 +662,7 @@ fn a_count_that_is_too_low_says_how_many_are_missing() {
         low(2),
         (
             "count 2 of 5: the host has not been asked by enough machines yet".to_owned(),
-            "wait: this machine asks again by itself. 3 more machines must ask this host; \
+            "wait: `quorate run` asks again by itself. 3 more machines must ask this host; \
              clones of one image count once"
                 .to_owned()
         )

@@ -163,7 +163,7 @@ impl Stage {
     /// A machine on which the product was installed before.
     pub fn open_client(&self, number: u32) -> Result<Client> {
         let directory = self.directory.join(format!("pc-{number}"));
-        let mut clients = Client::all(&directory, &machine(number), &self.dns(), &self.clock.clock())?;
+        let (mut clients, _) = Client::all(&directory, &machine(number), &self.dns(), &self.clock.clock())?;
         clients.pop().ok_or_else(|| {
             Error::new(Code::NotSetUp, format!("pc-{number} has no product"), "install it first")
         })

@@ -204,8 +204,8 @@ impl Pc {
     }
 
     pub fn client_with(&self, dns: &Dns, clock: &Clock) -> Client {
-        let mut clients = Client::all(&self.state(), &self.machine, dns, clock).unwrap();
-        assert_eq!(clients.len(), 1);
+        let (mut clients, errors) = Client::all(&self.state(), &self.machine, dns, clock).unwrap();
+        assert_eq!((clients.len(), errors), (1, vec![]));
         clients.remove(0)
     }
 

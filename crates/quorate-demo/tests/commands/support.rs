@@ -107,7 +107,9 @@ fn redactions(directory: &Path) -> Redactions {
 /// Where the programs are, built from the sources of now.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--workspace", "--bins"]).status().unwrap();
+    // As the tests themselves are built, so that nothing is built twice.
+    let arguments = ["test", "--quiet", "--workspace", "--no-run"];
+    let built = Command::new(cargo).args(arguments).status().unwrap();
     assert!(built.success(), "the programs do not build");
     // This test is in target/PROFILE/deps; the programs are one level up.
     let test = std::env::current_exe().unwrap();
