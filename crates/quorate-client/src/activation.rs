@@ -7,9 +7,8 @@ use crate::store::{LastAttempt, Product, Store, Stored};
 use crate::transport;
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
 use quorate_core::catalog::Sku;
-use quorate_core::certificate::VendorRoot;
-use quorate_core::identifier::{ApplicationId, VendorId};
-use quorate_core::license_state::{self, Event, LicenseState};
+use quorate_core::identifier::ApplicationId;
+use quorate_core::license_state::{self, Event, LicenseState, Situation};
 use quorate_core::policy::Policy;
 use quorate_core::revocation::RevocationList;
 use quorate_core::schedule::{Attempt, Intervals};
@@ -23,11 +22,11 @@ use std::path::Path;
 /// One application's product on this machine.
 #[derive(Clone, Debug)]
 pub struct Client {
-    vendor: Vendor,
-    store: Store,
-    machine: Machine,
-    dns: Dns,
-    clock: Clock,
+    pub(crate) vendor: Vendor,
+    pub(crate) store: Store,
+    pub(crate) machine: Machine,
+    pub(crate) dns: Dns,
+    pub(crate) clock: Clock,
 }
 
 /// An activation that succeeded.
@@ -66,24 +65,39 @@ pub struct Status {
     pub license: Result<Option<activation::ActivationResponse>>,
 }
 
+impl Status {
+    /// What an administrator should know first: what the situation itself says, what is wrong with the store, or
+    /// how the last attempt failed.
+    pub fn problem(&self) -> Option<Error> {
+        let last = self.product.last.as_ref().and_then(|last| last.error.clone());
+        let of_the_situation = match self.state.situation {
+            Situation::OutOfToleranceGrace => Some(Error::new(
+                Code::HardwareChanged,
+                "the activation was given to other hardware: the machine has changed, or its store was copied",
+                "activate this machine: `quorate activate`",
+            )),
+            Situation::NonGenuineGrace => Some(Error::new(
+                Code::Revoked,
+                "the vendor has revoked the key or the host by which this product was activated",
+                "ask whoever runs the host; another host may activate it: `quorate activate`",
+            )),
+            // How the last attempt failed says what to do about it.
+            Situation::Notification if last.is_none() => Some(Error::new(
+                Code::GraceOver,
+                "the time in which the product runs without an activation is over",
+                "`quorate activate`",
+            )),
+            _ => None,
+        };
+        of_the_situation.or(self.damage.clone()).or(self.license.clone().err()).or(last)
+    }
+}
+
 impl Client {
     /// The product of an application of a registered vendor.
     pub fn new(vendor: Vendor, application: ApplicationId, machine: Machine, dns: Dns, clock: Clock) -> Self {
         let store = Store::new(&vendor.directory, application);
         Self { vendor, store, machine, dns, clock }
-    }
-
-    /// The product as the application itself opens it: with the vendor root that is compiled into it. Whatever
-    /// root lies in the state directory, which is the administrator's, is not looked at.
-    pub fn open(
-        state: &Path,
-        vendor: &VendorId,
-        root: VendorRoot,
-        application: ApplicationId,
-        clock: Clock,
-    ) -> Result<Self> {
-        let vendor = Vendor::trusted(state.join(vendor.as_str()), root, clock.now())?;
-        Ok(Self::new(vendor, application, Machine::read(None)?, Dns::default(), clock))
     }
 
     /// Every registered product in a state directory, by the root that was registered with it, and what is

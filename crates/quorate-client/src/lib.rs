@@ -6,12 +6,13 @@
 //!
 //! The programs: [`command`] is the `quorate` command line, [`report`] what its `status` prints.
 //!
-//! Where to go next: [`activation`].
+//! Where to go next: [`licensing`] for an application, [`activation`] for how it works.
 
 pub mod activation;
 pub mod command;
 pub mod discovery;
 pub mod host_address;
+pub mod licensing;
 pub mod registration;
 pub mod renewal;
 pub mod report;
@@ -20,3 +21,5 @@ pub mod store;
 pub mod transport;
 
 pub use activation::Client;
+pub use licensing::Check;
+pub use quorate_core::license_state::Mode;

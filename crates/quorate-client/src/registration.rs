@@ -59,6 +59,14 @@ impl Vendor {
         Ok(directories.into_iter().map(|directory| Self::open(directory, now)).collect())
     }
 
+    /// Puts root (in PEM) and catalog into the vendor's directory.
+    pub(crate) fn keep(&self, root: &[u8], catalog: &str) -> Result<()> {
+        // Nothing in it is secret, and a product that runs as an ordinary user must read its license.
+        std::fs::create_dir_all(&self.directory).map_err(|error| files::writing(&self.directory, &error))?;
+        files::write(&self.directory.join(ROOT), root, Access::Public)?;
+        files::write(&self.directory.join(CATALOG), catalog.trim().as_bytes(), Access::Public)
+    }
+
     /// The SKU with this activation id.
     pub fn sku(&self, id: ActivationId) -> Result<&Sku> {
         self.catalog.products.sku(id).ok_or_else(|| {
@@ -110,11 +118,8 @@ pub fn register(
         }
     }
     let sku = choose(&new, edition)?.clone();
-    // Nothing in it is secret, and a product that runs as an ordinary user must read its license.
-    std::fs::create_dir_all(&directory).map_err(|error| files::writing(&directory, &error))?;
-    files::write(&directory.join(ROOT), &files::read(root)?, Access::Public)?;
-    files::write(&directory.join(CATALOG), jws.trim().as_bytes(), Access::Public)?;
     let vendor = Vendor { directory, root: vendor_root, catalog: new };
+    vendor.keep(&files::read(root)?, &jws)?;
     let installation = Store::new(&vendor.directory, sku.application).install(sku.id, machine, now)?;
     Ok((vendor, installation))
 }

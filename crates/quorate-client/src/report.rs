@@ -1,8 +1,7 @@
 //! What `status` prints: the fields that administrators know, for one product.
 
 use crate::activation::Status;
-use quorate_core::license_state::{LicenseStatus, Situation};
-use quorate_core::{Code, Error};
+use quorate_core::license_state::LicenseStatus;
 use std::fmt::Write;
 
 /// The status of one product, line by line.
@@ -22,7 +21,7 @@ pub fn status(status: &Status) -> String {
     line("LICENSE NAME", &sku.name);
     line("LICENSE DESCRIPTION", &format!("{}, {}", sku.description, sku.channel));
     line("LICENSE STATUS", &format!("---{}---", called(state.status)));
-    if let Some(error) = problem(status) {
+    if let Some(error) = status.problem() {
         line("ERROR CODE", &error.code.to_string());
         line("ERROR DESCRIPTION", &error.what);
         line("NEXT", &error.next);
@@ -49,32 +48,6 @@ pub fn status(status: &Status) -> String {
     line("RENEWAL INTERVAL", &format!("{} minutes", intervals.renewal.as_minutes()));
     text.push_str("---------------------------------------");
     text
-}
-
-/// What an administrator should know first: what the situation itself says, what is wrong with the store, or
-/// how the last attempt failed.
-fn problem(status: &Status) -> Option<Error> {
-    let last = status.product.last.as_ref().and_then(|last| last.error.clone());
-    let of_the_situation = match status.state.situation {
-        Situation::OutOfToleranceGrace => Some(Error::new(
-            Code::HardwareChanged,
-            "the activation was given to other hardware: the machine has changed, or its store was copied",
-            "activate this machine: `quorate activate`",
-        )),
-        Situation::NonGenuineGrace => Some(Error::new(
-            Code::Revoked,
-            "the vendor has revoked the key or the host by which this product was activated",
-            "ask whoever runs the host; another host may activate it: `quorate activate`",
-        )),
-        // How the last attempt failed says what to do about it.
-        Situation::Notification if last.is_none() => Some(Error::new(
-            Code::GraceOver,
-            "the time in which the product runs without an activation is over",
-            "`quorate activate`",
-        )),
-        _ => None,
-    };
-    of_the_situation.or(status.damage.clone()).or(status.license.clone().err()).or(last)
 }
 
 fn called(status: LicenseStatus) -> &'static str {

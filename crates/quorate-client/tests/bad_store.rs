@@ -212,20 +212,6 @@ async fn a_clock_set_back_before_the_activation_has_no_license_until_it_is_right
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
 }
 
-/// The administrator owns the state directory and can put another vendor's root into it, with a catalog as
-/// he likes it. The program that has its vendor's root compiled in does not believe it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_vendor_made_up_on_the_machine_means_nothing_to_the_program() {
-    let (vendor, made_up) = (Vendor::new("contoso"), Vendor::new("contoso"));
-    let pc = Pc::with_product(1, &made_up);
-    let open = |vendor: &Vendor| {
-        let root = vendor.service.authority().root().clone();
-        Client::open(&pc.state(), &"contoso".parse().unwrap(), root, common::office(), Clock::system())
-    };
-    assert_eq!(open(&vendor).unwrap_err().code, Code::UntrustedRoot);
-    assert_eq!(open(&made_up).unwrap().status().unwrap().state.status, LicenseStatus::InitialGrace);
-}
-
 /// A clock that once ran ahead (a bad battery, a wrong year) is forgiven by the host's signed time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_ran_ahead_does_not_spoil_the_next_activation() {
