@@ -314,11 +314,7 @@ impl Client {
         address: std::net::SocketAddr,
         revocations: &mut Revocations,
     ) -> Result<(AcceptedResponse, String)> {
-        let peer = transport::Peer {
-            root: &self.vendor.root,
-            vendor: &self.vendor.catalog.vendor,
-            clock: &self.clock,
-        };
+        let peer = self.peer();
         for attempt in 1..=2 {
             let request = self.request(asking)?;
             let answer = transport::ask(&peer, address, request::to_wire(&request)).await?;
@@ -435,6 +431,11 @@ impl Client {
 
     fn policy(&self, stored: &Stored) -> Result<&Policy> {
         Ok(self.vendor.catalog.products.policy(self.vendor.sku(stored.installation.sku)?))
+    }
+
+    /// Whom to believe at the other end of a connection.
+    pub(crate) fn peer(&self) -> transport::Peer<'_> {
+        transport::Peer { root: &self.vendor.root, vendor: &self.vendor.catalog.vendor, clock: &self.clock }
     }
 
     fn trust(&self, product: &Product) -> Trust<'_> {

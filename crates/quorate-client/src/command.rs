@@ -3,7 +3,7 @@
 use crate::activation::{Activated, Client};
 use crate::discovery::Dns;
 use crate::host_address::HostAddress;
-use crate::{registration, renewal, report};
+use crate::{doctor, registration, renewal, report};
 use clap::{Parser, Subcommand};
 use quorate_core::identifier::ActivationId;
 use quorate_core::{Code, Error, Result};
@@ -76,7 +76,13 @@ enum Command {
     /// Restart the initial grace, as often as the policy permits [/rearm].
     Rearm,
     /// Renew in the background: ask a host whenever a product is due, until stopped.
-    Run,
+    Run {
+        /// Ask for what is due now, and end.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Walk the whole way of an activation and say at which step it ends, why, and what to do.
+    Doctor,
     /// Show which hosts would be asked, and how they were found [/dhistorykms].
     Discover,
 }
@@ -172,10 +178,30 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             }
             Ok(())
         }
-        Command::Run => {
+        Command::Doctor => {
+            let runtime = runtime()?;
+            for_each(&clients()?, |client| {
+                let mut failed = None;
+                for finding in runtime.block_on(doctor::examine(client)) {
+                    match finding.outcome {
+                        Ok(found) => print(out, &format!("ok      {:<20}{found}", finding.step))?,
+                        Err(error) => {
+                            print(out, &format!("FAILED  {:<20}{}", finding.step, error.what))?;
+                            failed = Some(error);
+                        }
+                    }
+                }
+                failed.map_or(Ok(()), Err)
+            })
+        }
+        Command::Run { once } => {
             command_line::start_log();
             let clients = clients()?;
             runtime()?.block_on(async {
+                if once {
+                    renewal::once(&clients, &mut tell).await;
+                    return Ok(());
+                }
                 tracing::info!(products = clients.len(), "renewing in the background");
                 renewal::run(&clients, tell, quorate_edge::stop::asked()).await;
                 Ok(())

@@ -11,6 +11,7 @@
 pub mod activation;
 pub mod command;
 pub mod discovery;
+pub mod doctor;
 pub mod host_address;
 pub mod licensing;
 pub mod registration;

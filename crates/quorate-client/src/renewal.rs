@@ -16,26 +16,10 @@ pub async fn run(
 ) {
     tokio::pin!(stop);
     loop {
-        let mut next: Option<Timestamp> = None;
-        for client in clients {
-            let due = match client.due() {
-                Ok(due) => due,
-                Err(error) => {
-                    tell(client, &Err(error));
-                    continue;
-                }
-            };
-            if due <= client.now() {
-                tokio::select! {
-                    outcome = client.activate() => tell(client, &outcome),
-                    () = &mut stop => return,
-                }
-            }
-            // What came of it is in the store by now; where that cannot be written, hosts must not suffer.
-            let due = client.due().ok().filter(|due| *due > client.now());
-            let due = due.unwrap_or_else(|| LONGEST_SLEEP.after(client.now()));
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
+        let next = tokio::select! {
+            next = once(clients, &mut tell) => next,
+            () = &mut stop => return,
+        };
         let now = clients.first().map(Client::now);
         let wait = match (next, now) {
             (Some(next), Some(now)) => Interval::between(now, next),
@@ -48,6 +32,32 @@ pub async fn run(
             () = &mut stop => return,
         }
     }
+}
+
+/// Asks for every product that is due, and says when the next one is.
+pub async fn once(
+    clients: &[Client],
+    tell: &mut impl FnMut(&Client, &Result<Activated>),
+) -> Option<Timestamp> {
+    let mut next: Option<Timestamp> = None;
+    for client in clients {
+        let mut due = match client.due() {
+            Ok(due) => due,
+            Err(error) => {
+                tell(client, &Err(error));
+                continue;
+            }
+        };
+        if due <= client.now() {
+            let outcome = client.activate().await;
+            tell(client, &outcome);
+            // What came of it is in the store by now; where that cannot be written, hosts must not suffer.
+            let kept = client.due().ok().filter(|due| *due > client.now());
+            due = kept.unwrap_or_else(|| LONGEST_SLEEP.after(client.now()));
+        }
+        next = Some(next.map_or(due, |next| next.min(due)));
+    }
+    next
 }
 
 const SHORTEST_SLEEP: Interval = Interval::seconds(1);

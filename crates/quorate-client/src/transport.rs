@@ -35,7 +35,7 @@ pub struct Peer<'a> {
 
 /// Asks the host at `address`.
 pub async fn ask(peer: &Peer<'_>, address: SocketAddr, request: ActivateRequest) -> Result<ActivateResponse> {
-    let stream = connect(peer, address).await?;
+    let stream = greet(peer, address, reach(address).await?).await?;
     // The endpoint's name is not used: the stream is open already, and TLS has its own name.
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_| {
@@ -55,13 +55,19 @@ pub async fn ask(peer: &Peer<'_>, address: SocketAddr, request: ActivateRequest)
     }
 }
 
-async fn connect(peer: &Peer<'_>, address: SocketAddr) -> Result<TlsStream<TcpStream>> {
+/// Opens a TCP connection.
+pub async fn reach(address: SocketAddr) -> Result<TcpStream> {
     let stream = timeout(PATIENCE, TcpStream::connect(address))
         .await
         .map_err(|_| unreachable(address, &format!("no connection within {} seconds", PATIENCE.as_secs())))?
         .map_err(|error| unreachable(address, &quorate_edge::files::plain(&error)))?;
     // One small message each way: waiting to fill a packet would only cost time.
     let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Greets whoever answers there as a host of the vendor, and finds out whether it is one.
+pub async fn greet(peer: &Peer<'_>, address: SocketAddr, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(Role::Host.server_name(peer.vendor))
         .map_err(|_| Error::new(Code::IdentifierInvalid, "the vendor id is too long", "ask the vendor"))?;
     let connector = TlsConnector::from(Arc::new(tls(peer)?));

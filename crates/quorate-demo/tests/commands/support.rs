@@ -97,6 +97,7 @@ fn redactions(directory: &Path) -> Redactions {
     hide("[DATE]", "-0001\\.0000-(?<redacted>[0-9]{7})");
     hide("[CMID]", "CLIENT MACHINE ID: (?<redacted>[0-9a-f-]{36})");
     hide("[FINGERPRINT]", "(?<redacted>([0-9A-F]{2}:){31}[0-9A-F]{2})");
+    hide("[FINGERPRINT]", "root (?<redacted>([0-9A-F]{2}:){7}[0-9A-F]{2})…");
     hide("[PORT]", "(127\\.0\\.0\\.1|kms\\.demo\\.test):(?<redacted>[0-9]{2,5})\\b");
     hide("[PORT]", "Listening on Port: (?<redacted>[0-9]{2,5})");
     hide("[PORT]", "IN SRV 0 0 (?<redacted>[0-9]{2,5}) ");

@@ -1,0 +1,94 @@
+//! The doctor: walks the whole way of an activation and says at which step it ends, why, and what to do.
+
+use crate::activation::Client;
+use crate::transport;
+use quorate_core::{Code, Error, Result};
+
+/// One step of the way.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What was looked at.
+    pub step: &'static str,
+    /// What was found, or what is wrong.
+    pub outcome: Result<String>,
+}
+
+/// Walks the way until a step fails. The last step is a real request: the machine is counted.
+pub async fn examine(client: &Client) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    // The first step that fails has told why.
+    let _ = walk(client, &mut findings).await;
+    findings.0
+}
+
+async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(), Stopped> {
+    let vendor = client.vendor();
+    findings.note(
+        "catalog",
+        Ok(format!(
+            "{}, catalog {} of {:.0}, root {}…",
+            vendor.catalog.vendor_name,
+            vendor.catalog.number,
+            vendor.catalog.issued,
+            &vendor.root.fingerprint()[..23]
+        )),
+    )?;
+    let status = client.status().and_then(|status| match status.damage.clone() {
+        Some(damage) => Err(damage),
+        None => Ok(status),
+    });
+    let name =
+        |status: &crate::activation::Status| format!("{}, {}", status.sku.name, status.state.situation);
+    findings.note("store", status.as_ref().map(name).map_err(Clone::clone))?;
+    // The step before has stopped the walk otherwise.
+    let Ok(status) = status else { return Err(Stopped) };
+    let (now, latest) = (client.now(), status.product.latest_time);
+    let clock = if now < latest && status.policy.clock_tolerance.after(now) < latest {
+        Err(Error::new(
+            Code::ClockSetBack,
+            format!("the clock says {now:.0}, but {latest:.0} has been seen already"),
+            "set this machine's clock",
+        ))
+    } else {
+        Ok(format!("{now:.0}; the host compares it with its own"))
+    };
+    findings.note("clock", clock)?;
+
+    let hosts = client.discover().await;
+    let list = |hosts: &Vec<(crate::host_address::HostAddress, crate::discovery::Found)>| {
+        hosts.iter().map(|(host, found)| format!("{host} ({found})")).collect::<Vec<_>>().join(", ")
+    };
+    findings.note("host", hosts.as_ref().map(list).map_err(Clone::clone))?;
+    let host = hosts.ok().and_then(|hosts| hosts.into_iter().next()).ok_or(Stopped)?.0;
+    let addresses = client.dns.addresses(&host).await;
+    let text = addresses
+        .as_ref()
+        .map(|addresses| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    findings.note("address", text.map_err(Clone::clone))?;
+    let address = addresses.ok().and_then(|addresses| addresses.into_iter().next()).ok_or(Stopped)?;
+
+    let stream = transport::reach(address).await;
+    findings.note("TCP", stream.as_ref().map(|_| format!("{address} answers")).map_err(Clone::clone))?;
+    let stream = stream.map_err(|_| Stopped)?;
+    let peer = client.peer();
+    let greeted = transport::greet(&peer, address, stream).await;
+    let certificate = greeted.map(|_| format!("TLS 1.3, a host of {}", vendor.catalog.vendor));
+    findings.note("TLS and certificate", certificate)?;
+    let asked = client.activate().await.map(|activated| {
+        format!("{} of {}: activated by {}", activated.count, activated.threshold, activated.host)
+    });
+    findings.note("count", asked)
+}
+
+struct Findings(Vec<Finding>);
+
+/// A step has failed, and has told why.
+struct Stopped;
+
+impl Findings {
+    fn note(&mut self, step: &'static str, outcome: Result<String>) -> std::result::Result<(), Stopped> {
+        let failed = outcome.is_err();
+        self.0.push(Finding { step, outcome });
+        if failed { Err(Stopped) } else { Ok(()) }
+    }
+}
