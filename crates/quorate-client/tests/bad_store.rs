@@ -12,7 +12,7 @@ use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Interval};
 use quorate_edge::clock::Clock;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_cut_off_anywhere_is_damaged_and_no_license() {
@@ -229,6 +229,46 @@ async fn a_clock_that_ran_ahead_does_not_spoil_the_next_activation() {
     let activated = client.activate().await.unwrap();
     assert_eq!(activated.state.status, LicenseStatus::Licensed);
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
+}
+
+/// Whatever moment the program dies in, the old content is there or the new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_moment_leaves_a_whole_store() {
+    let (pc, vendor) = licensed_pc().await;
+    pc.run(&["set-host", &vendor.1.address.to_string()]).succeeds();
+    let client = pc.client(&Clock::system());
+    let mut killed = 0;
+    for attempt in 0..40u64 {
+        let mut asking =
+            pc.command(&["activate"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // From before its first write to after its last.
+        std::thread::sleep(std::time::Duration::from_micros(500 * attempt));
+        asking.kill().unwrap();
+        killed += u32::from(asking.wait().unwrap().code().is_none());
+        let status = client.status().unwrap();
+        assert_eq!(
+            (status.damage, status.state.status),
+            (None, LicenseStatus::Licensed),
+            "attempt {attempt}"
+        );
+    }
+    assert!(killed > 5, "{killed} of 40 died by the kill; the others had ended before");
+}
+
+/// What the rules say with a clock that is a number, the built program does with the system's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_built_program_lives_by_the_systems_clock() {
+    let (pc, _vendor) = licensed_pc().await;
+    for (days, status) in [(1, "LICENSED"), (179, "LICENSED"), (181, "OOT_GRACE"), (211, "NOTIFICATIONS")] {
+        let plain = pc.command(&["status"]);
+        let mut moved = Command::new("faketime");
+        moved.args(["-f", &format!("+{days}d")]).arg(plain.get_program()).args(plain.get_args());
+        moved.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = Ran::from(&mut moved);
+        assert_eq!(ran.line("LICENSE STATUS"), format!("---{status}---"), "after {days} days");
+    }
+    // The clock that was seen last is not forgotten when it is right again.
+    assert_eq!(pc.run(&["status"]).line("LICENSE STATUS"), "---NOTIFICATIONS---");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -222,9 +222,15 @@ impl Pc {
 
     /// `quorate` with these arguments, on this machine.
     pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::from(&mut self.command(arguments))
+    }
+
+    /// The same, before it is run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let (state, machine) = (self.state(), self.machine_file());
         let mut command = quorate(&state, &machine);
-        Ran::from(command.args(arguments))
+        command.args(arguments);
+        command
     }
 
     /// `quorate activate` with the host set to this address.
