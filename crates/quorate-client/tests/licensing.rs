@@ -105,6 +105,7 @@ async fn a_check_of_a_stored_license_is_quick() {
         assert_eq!(client.check().mode, Mode::Full);
     }
     let each = started.elapsed() / 100;
+    println!("a check takes {each:?}");
     assert!(each < Duration::from_millis(20), "{each:?}");
 }
 
