@@ -10,7 +10,7 @@ use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
-use quorate_edge::server::{self, Limits};
+use quorate_edge::server;
 use quorate_host::dns::{Publication, TsigKey};
 use quorate_host::keys::{self, HostKey};
 use quorate_host::server::Options;
@@ -100,14 +100,14 @@ impl Stage {
 
     /// Installs a host key on the host.
     pub fn install_host_key(&self, key: &ProductKey, pack: &Path) -> Result<HostKey> {
-        let hardware = Machine::read(None)?.components().id();
+        let hardware = Machine::read(None)?.components();
         let pack = files::read_text(pack)?;
-        keys::install(&mut self.host_store()?, &key.reveal(), &pack, hardware, self.clock.now())
+        keys::install(&mut self.host_store()?, &key.reveal(), &pack, &hardware, self.clock.now())
     }
 
     /// The host's store.
     pub fn host_store(&self) -> Result<Store> {
-        Store::open(&self.directory.join("host"))
+        Store::open_or_create(&self.directory.join("host"))
     }
 
     /// Starts the activation host, which publishes itself.
@@ -119,12 +119,11 @@ impl Stage {
             domain: DOMAIN.to_owned(),
             key: Some(TsigKey::read(&files::read_text(&self.name_server.key_file)?)?),
             target: HOST.to_owned(),
-            port: address.port(),
         };
+        let hardware = Machine::read(None)?.components();
         let options = Options {
-            directory: self.directory.join("host"),
-            limits: Limits::default(),
             publications: vec![publication],
+            ..Options::new(self.directory.join("host"), hardware)
         };
         let (clock, stopped) = (self.clock.clock(), when(self.stop.subscribe()));
         self.tasks.spawn(async move {

@@ -7,6 +7,7 @@ use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::command_line::print;
+use quorate_edge::machine::Machine;
 use quorate_host::keys::{self, HostKey};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -94,9 +95,10 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let store = stage.host_store()?;
     let host_key = HostKey::select(&store, None, now)?;
     let client = stage.open_client(1)?;
+    let hardware = Machine::read(None)?.components();
     let text = format!(
         "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
-        quorate_host::report::dlv(&store, &host_key, now)?,
+        quorate_host::report::dlv(&store, &host_key, &hardware, now)?,
         quorate_client::report::status(&client.status()?),
     );
     print(out, &text)

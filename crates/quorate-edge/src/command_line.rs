@@ -3,7 +3,7 @@
 use crate::files;
 use quorate_core::Result;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,6 +34,21 @@ fn slash_form<'a>(text: &'a str, forms: &[(&str, &'a str)]) -> Option<(&'a str, 
     };
     let (_, subcommand) = forms.iter().find(|(slash, _)| slash.eq_ignore_ascii_case(name))?;
     Some((subcommand, value))
+}
+
+/// What was typed as an argument; `-` stands for a line of standard input, where no list of processes and no
+/// shell's history shows it.
+pub fn or_standard_input(typed: String) -> Result<String> {
+    if typed != "-" {
+        return Ok(typed);
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .take(LONGEST_LINE)
+        .read_line(&mut line)
+        .map_err(|error| files::reading(Path::new("standard input"), &error))?;
+    Ok(line.trim().to_owned())
 }
 
 /// Ends a program: 0, or the error on standard error and 1. Wrong usage is 2, by clap.
@@ -71,6 +86,9 @@ pub fn start_log() {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
 }
+
+/// Longer than any key or ID, however it is spaced.
+const LONGEST_LINE: u64 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 use crate::files;
 use quorate_core::{Code, Error, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, MAIN_DB, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Transaction, TransactionBehavior, ffi};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +16,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes the file, readable for its owner alone and with `schema` in it, unless it is there already.
-    /// Whoever finds the file finds it whole.
-    pub fn create_if_missing(path: &Path, schema: &str) -> Result<()> {
+    /// Makes the file, readable for its owner alone and with what `fill` puts into it, unless it is there
+    /// already. Whoever finds the file finds it whole.
+    pub fn create_if_missing(
+        path: &Path,
+        fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<()> {
         if path.exists() {
             return Ok(());
         }
@@ -32,25 +35,24 @@ impl Database {
         }
         let image = || -> rusqlite::Result<Vec<u8>> {
             let connection = Connection::open_in_memory()?;
-            connection.execute_batch(schema)?;
+            fill(&connection)?;
             Ok(connection.serialize(MAIN_DB)?.to_vec())
         };
         let image = image().map_err(|error| explain(path, &error))?;
         files::write_if_missing(path, &image, files::Access::Private)
     }
 
-    /// Makes the file, readable for its owner alone, when it is not there, and opens it. A committed change
-    /// is on the disk (write-ahead log, flushed at every commit).
+    /// Opens the file. A committed change is on the disk (write-ahead log, flushed at every commit).
     pub fn open(path: &Path) -> Result<Self> {
         match path.metadata() {
             // SQLite would take it for a new one, and throw its journal away.
             Ok(file) if file.len() == 0 => return Err(damaged(path, "it is empty")),
             Ok(_) => {}
-            // SQLite gives its journal the mode that the file has.
-            Err(_) => files::write(path, b"", files::Access::Private)?,
+            Err(error) => return Err(files::reading(path, &error)),
         }
         let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(path)?;
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
             keep_as_it_is(&connection, true);
             connection.busy_timeout(Duration::from_secs(10))?;
             connection.pragma_update(None, "journal_mode", "WAL")?;

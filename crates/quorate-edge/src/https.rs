@@ -74,6 +74,27 @@ impl ServiceClient {
         Err(problem.into())
     }
 
+    /// Fetches a signed document; an error that the service gives is given on as it is. What comes is text
+    /// that nobody has verified yet.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        let url = format!("{}{path}", self.base);
+        let mut answer = self.client.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            body.extend_from_slice(&part);
+            if body.len() > LARGEST_DOCUMENT {
+                return Err(self.not_a_service(status.as_u16()));
+            }
+        }
+        if status.is_success() {
+            return String::from_utf8(body).map_err(|_| self.not_a_service(status.as_u16()));
+        }
+        let problem: Problem =
+            serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()))?;
+        Err(problem.into())
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> Error {
         Error::new(
             Code::ServiceUnreachable,
@@ -121,3 +142,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
     let text = cause.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
+
+/// A revocation list of half a million keys.
+const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;

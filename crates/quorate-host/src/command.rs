@@ -1,12 +1,14 @@
 //! The command line of `quorate-host`.
 
 use crate::dns::{Publication, TsigKey};
-use crate::keys::{self, HostKey};
+use crate::keys::{self, HostKey, Installed};
 use crate::report;
 use crate::server::{self, Options};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
 use quorate_core::Result;
+use quorate_core::hardware::Components;
+use quorate_core::product_key::KeyId;
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
@@ -33,6 +35,9 @@ struct Arguments {
         global = true
     )]
     dir: PathBuf,
+    /// Play the machine that this file describes, for tests and demonstrations.
+    #[arg(long, value_name = "FILE", env = "QUORATE_MACHINE", hide_env_values = true, global = true)]
+    machine: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,7 +46,7 @@ struct Arguments {
 enum Command {
     /// Install a host key with its license pack [/ipk].
     Ipk {
-        /// The product key, 5×5 characters, in one piece or in groups.
+        /// The product key, 5×5 characters, in one piece or in groups; "-" reads it from standard input.
         #[arg(required = true, num_args = 1..)]
         key: Vec<String>,
         /// The license pack that belongs to the key.
@@ -50,12 +55,12 @@ enum Command {
     },
     /// Remove a host key [/upk].
     Upk {
-        /// Its activation id, when several are installed.
+        /// Its activation id, key id or last five characters, when several are installed.
         id: Option<String>,
     },
     /// Activate the host online [/ato].
     Ato {
-        /// The activation id of the key, when several are installed.
+        /// The activation id, key id or last five characters of the key, when several are installed.
         id: Option<String>,
         /// The proxy to use instead of the one that HTTPS_PROXY names.
         #[arg(long, value_name = "URL")]
@@ -66,19 +71,20 @@ enum Command {
     },
     /// Show the Installation ID for activation by telephone [/dti].
     Dti {
-        /// The activation id of the key, when several are installed.
+        /// The activation id, key id or last five characters of the key, when several are installed.
         id: Option<String>,
     },
     /// Activate the host by a Confirmation ID from the phone desk [/atp].
     Atp {
-        /// The 48 digits that the phone desk reads out, in one piece or in groups; then, when several keys
-        /// are installed, the activation id.
+        /// The 48 digits that the phone desk reads out, in one piece or in groups, or "-" to read them from
+        /// standard input; then, when several keys are installed, the activation id, key id or last five
+        /// characters of the key.
         #[arg(value_name = "CONFIRMATION_ID", required = true, num_args = 1..)]
         confirmation_id: Vec<String>,
     },
     /// Show the full status of a key, or of all [/dlv].
     Dlv {
-        /// An activation id, or "all".
+        /// An activation id, key id or the last five characters of a key, or "all".
         id: Option<String>,
     },
     /// Run the activation host.
@@ -102,11 +108,14 @@ struct Serve {
     /// A file with the TSIG key for the updates: hmac-sha256:NAME:BASE64.
     #[arg(long, value_name = "FILE")]
     tsig_key: Option<PathBuf>,
+    /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
     /// Close a connection that has not finished its TLS handshake after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     handshake_limit: u64,
     /// Close a connection without a request after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_limit: u64,
 }
 
@@ -120,16 +129,27 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     let now = clock.now();
     let directory = arguments.dir;
     let open = || Store::open(&directory);
+    let hardware = || Machine::read(arguments.machine.as_deref()).map(|machine| machine.components());
+    // A key is activated on the machine on which it was installed.
+    let select_here = |store: &Store, name: Option<&str>| -> Result<HostKey> {
+        let key = HostKey::select(store, name, now)?;
+        key.check_hardware(&hardware()?)?;
+        Ok(key)
+    };
     match arguments.command {
         Command::Ipk { key, pack } => {
+            let key = command_line::or_standard_input(key.concat())?;
             let pack = files::read_text(&pack)?;
-            let hardware = Machine::read(None)?.components().id();
-            let key = keys::install(&mut open()?, &key.concat(), &pack, hardware, now)?;
+            let mut store = Store::open_or_create(&directory)?;
+            let key = keys::install(&mut store, &key, &pack, &hardware()?, now)?;
+            let next = match key.installed.activation {
+                Some(_) => "quorate-host dlv",
+                None => "quorate-host ato, or by telephone: quorate-host dti",
+            };
             print(
                 out,
                 &format!(
-                    "Installed product key …{} for {}.\nVendor root SHA-256: {}\n\
-                     next: quorate-host ato, or by telephone: quorate-host dti",
+                    "Installed product key …{} for {}.\nVendor root SHA-256: {}\nnext: {next}",
                     key.installed.partial,
                     key.sku.name,
                     key.root.fingerprint()
@@ -138,46 +158,55 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         Command::Upk { id } => {
             let mut store = open()?;
-            let key = select(&store, id.as_deref(), clock)?;
-            store.remove_key(key.installed.id)?;
-            print(out, &format!("Removed product key …{} of {}.", key.installed.partial, key.sku.name))
+            let installed = Installed::select(&store, id.as_deref(), now)?;
+            store.remove_key(&installed.vendor, installed.id)?;
+            let what = installed.key.map_or_else(|_| installed.id.to_string(), |key| key.sku.name);
+            print(out, &format!("Removed product key …{} of {what}.", installed.partial))
         }
         Command::Ato { id, proxy, service } => {
             let mut store = open()?;
-            let key = select(&store, id.as_deref(), clock)?;
+            let key = select_here(&store, id.as_deref())?;
             let activation =
                 keys::activate_online(&mut store, key, service.as_deref(), proxy.as_deref(), clock);
             let key = quorate_edge::server::runtime()?.block_on(activation)?;
             print(out, &activated(&key))
         }
         Command::Dti { id } => {
-            let key = select(&open()?, id.as_deref(), clock)?;
+            let mut store = open()?;
+            let key = select_here(&store, id.as_deref())?;
+            let name = key.sku.name.clone();
+            let installation_id = keys::installation_id(&mut store, key, now)?;
             print(
                 out,
                 &format!(
-                    "Installation ID for {}:\n{}\nnext: read it to the vendor's phone desk, \
-                     then: quorate-host atp CONFIRMATION_ID",
-                    key.sku.name, key.installed.installation_id
+                    "Installation ID for {name}:\n{installation_id}\n\
+                     next: read it to the vendor's phone desk, then: quorate-host atp CONFIRMATION_ID",
                 ),
             )
         }
-        Command::Atp { mut confirmation_id } => {
+        Command::Atp { confirmation_id } => {
             let mut store = open()?;
-            // Digits alone are the Confirmation ID; a GUID at the end names the key.
-            let id = confirmation_id.pop_if(|last| last.contains(|c: char| c.is_ascii_alphabetic()));
-            let key = select(&store, id.as_deref(), clock)?;
-            let key = keys::confirm(&mut store, key, &confirmation_id.concat(), now)?;
+            let (typed, name) = name_behind(confirmation_id);
+            let key = select_here(&store, name.as_deref())?;
+            let typed = command_line::or_standard_input(typed)?;
+            let key = keys::confirm(&mut store, key, &typed, now)?;
             print(out, &activated(&key))
         }
         Command::Dlv { id } => {
             let store = open()?;
             let keys = match id.as_deref() {
-                Some("all") => HostKey::at_least_one(&store, now)?,
-                id => vec![select(&store, id, clock)?],
+                Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(&store, now)?,
+                name => vec![Installed::select(&store, name, now)?],
             };
-            for (index, key) in keys.iter().enumerate() {
+            let hardware = hardware()?;
+            let alone = keys.len() == 1;
+            for (index, installed) in keys.into_iter().enumerate() {
                 let separator = if index == 0 { "" } else { "\n" };
-                let text = report::dlv(&store, key, now)?;
+                let text = match &installed.key {
+                    Ok(key) => report::dlv(&store, key, &hardware, now)?,
+                    Err(error) if alone => return Err(error.clone()),
+                    Err(error) => report::unreadable(&installed, error),
+                };
                 print(out, &format!("{separator}{}", text.trim_end()))?;
             }
             Ok(())
@@ -185,7 +214,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Serve(serve) => {
             command_line::start_log();
             let listen = serve.listen;
-            let options = options(directory, serve)?;
+            let options = options(directory, hardware()?, serve)?;
             quorate_edge::server::runtime()?.block_on(async {
                 let listener = quorate_edge::server::listen(listen).await?;
                 server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
@@ -194,7 +223,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     }
 }
 
-fn options(directory: PathBuf, serve: Serve) -> Result<Options> {
+fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Options> {
     let key = match &serve.tsig_key {
         Some(path) => Some(TsigKey::read(&files::read_text(path)?)?),
         None => None,
@@ -204,7 +233,7 @@ fn options(directory: PathBuf, serve: Serve) -> Result<Options> {
     if let (Some(server), Some(target)) = (serve.dns_server, serve.host_name) {
         for domain in serve.publish {
             let (key, target) = (key.clone(), target.clone());
-            publications.push(Publication { server, domain, key, target, port: serve.listen.port() });
+            publications.push(Publication { server, domain, key, target });
         }
     }
     let limits = Limits {
@@ -212,12 +241,24 @@ fn options(directory: PathBuf, serve: Serve) -> Result<Options> {
         idle: Duration::from_secs(serve.idle_limit),
         ..Limits::default()
     };
-    Ok(Options { directory, limits, publications })
+    Ok(Options { limits, publications, proxy: serve.proxy, ..Options::new(directory, hardware) })
 }
 
-fn select(store: &Store, id: Option<&str>, clock: &Clock) -> Result<HostKey> {
-    let id = id.map(keys::activation_id).transpose()?;
-    HostKey::select(store, id, clock.now())
+/// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,
+/// or whatever follows 48 digits.
+fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+    let name = match typed.split_last() {
+        Some((last, before)) => {
+            last.contains(|c: char| c.is_ascii_alphabetic())
+                || last.parse::<KeyId>().is_ok()
+                || digits(&before.concat()) == 48
+                || before == ["-"]
+        }
+        None => false,
+    };
+    let name = if name { typed.pop() } else { None };
+    (typed.concat(), name)
 }
 
 fn activated(key: &HostKey) -> String {
@@ -226,3 +267,29 @@ fn activated(key: &HostKey) -> String {
 
 const SLASH_FORMS: &[(&str, &str)] =
     &[("ipk", "ipk"), ("upk", "upk"), ("ato", "ato"), ("dti", "dti"), ("atp", "atp"), ("dlv", "dlv")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_be_named_behind_a_confirmation_id() {
+        let parts = |typed: &[&str]| name_behind(typed.iter().map(ToString::to_string).collect());
+        let (group, whole) = ("123456", "123456-".repeat(8));
+        let whole = whole.trim_end_matches('-');
+        let groups = [group; 8];
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(parts(&[whole]), (whole.to_owned(), None));
+        assert_eq!(parts(&groups), (groups.concat(), None));
+        assert_eq!(parts(&["-"]), ("-".to_owned(), None));
+        assert_eq!(parts(&["-", "23467"]), ("-".to_owned(), name("23467")));
+        assert_eq!(parts(&[whole, "23467"]), (whole.to_owned(), name("23467")));
+        assert_eq!(parts(&[group, "00096-000-000001"]), (group.to_owned(), name("00096-000-000001")));
+        assert_eq!(parts(&[group, "BCDFG"]), (group.to_owned(), name("BCDFG")));
+        // The last group lacks a digit: that is a typing error, not a name.
+        assert_eq!(
+            parts(&[&groups[..7], &["12345"]].concat()),
+            (format!("{}12345", groups[..7].concat()), None)
+        );
+    }
+}

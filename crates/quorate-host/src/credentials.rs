@@ -3,12 +3,12 @@
 //! One host serves several vendors on one port. A client sends its vendor's host name as SNI; the host shows
 //! a certificate of that vendor, and signs with the one whose entitlement covers the product.
 
-use crate::store::InstalledKey;
+use crate::keys::{HostKey, Installed};
 use quorate_core::catalog::Catalog;
-use quorate_core::certificate::{Entitlement, Role, vendor_of_host_name};
+use quorate_core::certificate::{Entitlement, vendor_of_host_name};
+use quorate_core::hardware::Components;
 use quorate_core::identifier::VendorId;
-use quorate_core::license_pack::{Credential, LicensePack};
-use quorate_core::signed::{self, Signer};
+use quorate_core::signed::Signer;
 use quorate_core::{Code, Error, Result, Timestamp};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -29,31 +29,39 @@ pub struct VendorCredentials {
     pub catalog: Catalog,
     /// The newest signed revocation list, to staple.
     pub revocations: String,
-    revocations_number: u64,
-    /// The activated keys.
-    pub keys: Vec<ActiveKey>,
+    /// The keys that may answer; the one whose certificate lasts longest comes first.
+    keys: Vec<ActiveKey>,
+    /// Why another key may not, with a certificate under which clients can be told so.
+    refused: Option<(Error, Arc<CertifiedKey>)>,
 }
 
-/// One activated key.
+/// One key that may answer.
 #[derive(Debug)]
 pub struct ActiveKey {
     /// What it may activate.
     pub entitlement: Entitlement,
     /// Signs responses.
     pub signer: Signer,
+    ends: Timestamp,
     tls: Arc<CertifiedKey>,
 }
 
 impl Active {
-    /// The credentials of the installed keys that are activated and valid now. A key that can't be used is
-    /// logged and left out; it must not keep the others from serving.
-    pub fn load(keys: &[InstalledKey], now: Timestamp) -> Self {
+    /// The credentials of the installed keys that are activated and may answer now. A key that can't be used
+    /// is logged and left out; it must not keep the others from serving.
+    pub fn load(keys: &[Installed], hardware: &Components, now: Timestamp) -> Self {
         let mut active = Self::default();
-        for key in keys {
-            let Some(credential) = &key.credential else { continue };
-            if let Err(error) = active.add(key, credential, now) {
-                tracing::error!(key = %key.id, %error, next = error.next, "a host key cannot be used");
+        for installed in keys {
+            let added = match &installed.key {
+                Ok(key) => active.add(key, hardware, now),
+                Err(error) => Err(error.clone()),
+            };
+            if let Err(error) = added {
+                tracing::error!(key = %installed.id, %error, next = error.next, "a host key cannot be used");
             }
+        }
+        for vendor in active.vendors.values_mut() {
+            vendor.keys.sort_by_key(|key| std::cmp::Reverse(key.ends));
         }
         active
     }
@@ -73,41 +81,56 @@ impl Active {
         })
     }
 
-    fn add(&mut self, key: &InstalledKey, credential: &Credential, now: Timestamp) -> Result<()> {
-        let (pack, root) = LicensePack::open(&key.pack, now)?;
-        let certificate = root.verify(&pack.vendor, Role::Host, &credential.chain, now)?;
+    fn add(&mut self, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<()> {
+        let (Some(activation), Some(certificate)) = (&key.installed.activation, key.certificate(now)) else {
+            return Ok(());
+        };
+        let (credential, certificate) = (&activation.credential, certificate?);
         let entitlement = certificate.entitlement.ok_or_else(|| unusable("it carries no entitlement"))?;
-        let catalog = signed::verify::<Catalog>(&key.catalog, &root, &pack.vendor, now)?.document;
-        let list = signed::verify::<quorate_core::revocation::RevocationList>(
-            &key.revocations,
-            &root,
-            &pack.vendor,
-            now,
-        )?
-        .document;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credential.private_key.to_vec()));
         let signing_key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&private)
             .map_err(|error| unusable(&error.to_string()))?;
-        let active = ActiveKey {
-            entitlement,
-            signer: Signer::new(&credential.private_key, &credential.chain),
-            tls: Arc::new(CertifiedKey::new(credential.chain.clone(), signing_key)),
-        };
-        let vendor = self.vendors.entry(pack.vendor).or_insert_with(|| VendorCredentials {
-            catalog: catalog.clone(),
-            revocations: key.revocations.clone(),
-            revocations_number: list.number,
+        let tls = Arc::new(CertifiedKey::new(credential.chain.clone(), signing_key));
+        let vendor = self.vendors.entry(key.installed.vendor.clone()).or_insert_with(|| VendorCredentials {
+            catalog: key.catalog.clone(),
+            revocations: key.installed.documents.revocations.clone(),
             keys: Vec::new(),
+            refused: None,
         });
-        if catalog.number > vendor.catalog.number {
-            vendor.catalog = catalog;
+        if let Err(error) = key.standing(hardware, now) {
+            vendor.refused = Some((as_clients_are_told(&error), tls));
+            return Err(error);
         }
-        if list.number > vendor.revocations_number {
-            vendor.revocations.clone_from(&key.revocations);
-            vendor.revocations_number = list.number;
-        }
-        vendor.keys.push(active);
+        let signer = Signer::new(&credential.private_key, &credential.chain);
+        vendor.keys.push(ActiveKey { entitlement, signer, ends: certificate.not_after, tls });
         Ok(())
+    }
+}
+
+impl VendorCredentials {
+    /// The keys that may answer, or why none may.
+    pub fn keys(&self) -> Result<&[ActiveKey]> {
+        match &self.refused {
+            Some((error, _)) if self.keys.is_empty() => Err(error.clone()),
+            _ => Ok(&self.keys),
+        }
+    }
+
+    fn tls(&self) -> Option<&Arc<CertifiedKey>> {
+        let refused = self.refused.as_ref().map(|(_, tls)| tls);
+        self.keys.first().map(|key| &key.tls).or(refused)
+    }
+}
+
+/// A client can do nothing about the host's hardware, and must not take it for its own.
+fn as_clients_are_told(error: &Error) -> Error {
+    match error.code {
+        Code::HardwareChanged => Error::new(
+            Code::HostNotActivated,
+            "this host's key was activated on another machine",
+            "tell the host's administrator: `quorate-host dlv` there says what to do; meanwhile ask another host",
+        ),
+        _ => error.clone(),
     }
 }
 
@@ -146,6 +169,6 @@ impl ResolvesServerCert for Credentials {
         // report as "host not activated".
         let active = self.current();
         let vendor = active.by_server_name(hello.server_name()).ok()?;
-        vendor.keys.first().map(|key| Arc::clone(&key.tls))
+        vendor.tls().cloned()
     }
 }

@@ -32,8 +32,6 @@ pub struct Publication {
     pub key: Option<TsigKey>,
     /// The name under which clients reach this host.
     pub target: String,
-    /// The port that the host listens on.
-    pub port: u16,
 }
 
 /// A shared key for signing updates, in the form that `dig -y` has: `hmac-sha256:name:base64`.
@@ -76,12 +74,12 @@ impl std::fmt::Debug for TsigKey {
 
 impl Publication {
     /// The record as it stands in a zone file, for adding it by hand.
-    pub fn record_line(&self, srv_name: &str) -> String {
-        record_line(srv_name, &self.target, self.port)
+    pub fn record_line(&self, srv_name: &str, port: u16) -> String {
+        record_line(srv_name, &self.target, port)
     }
 
-    /// Publishes the SRV record and confirms that the server gives it out.
-    pub async fn publish(&self, srv_name: &str, now: Timestamp) -> Result<()> {
+    /// Publishes the SRV record of a host on `port` and confirms that the server gives it out.
+    pub async fn publish(&self, srv_name: &str, port: u16, now: Timestamp) -> Result<()> {
         let zone = self.name(&self.domain)?;
         let owner = self.name(srv_name)?;
         let target = self.name(&self.target)?;
@@ -91,7 +89,7 @@ impl Publication {
             );
         }
         let record =
-            Record::from_rdata(owner.clone(), TTL, RData::SRV(SRV::new(PRIORITY, WEIGHT, self.port, target)));
+            Record::from_rdata(owner.clone(), TTL, RData::SRV(SRV::new(PRIORITY, WEIGHT, port, target)));
         self.update(update_message::append(record.clone().into(), zone, false, false), now).await?;
         if self.query(&owner).await?.iter().any(|answer| answer.data == record.data) {
             return Ok(());

@@ -4,25 +4,26 @@
 //! whoever installs the pack decides to trust it, and from then on packs of the same vendor must bring the
 //! same root.
 
-use crate::store::{InstalledKey, Store};
+use crate::documents;
+use crate::store::{Account, Documents, HostActivation, InstalledKey, PendingRequest, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::catalog::{Catalog, Channel, Sku};
-use quorate_core::certificate::{Role, VendorRoot};
+use quorate_core::certificate::{Role, VendorRoot, VerifiedCertificate};
 use quorate_core::confirmation_id::ConfirmationId;
-use quorate_core::hardware::HardwareId;
+use quorate_core::hardware::Components;
 use quorate_core::host_activation::{HostActivationRequest, HostActivationResponse};
-use quorate_core::identifier::{ActivationId, quoted};
+use quorate_core::identifier::{ActivationId, VendorId};
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{Credential, LicensePack};
-use quorate_core::product_key::ProductKey;
+use quorate_core::product_key::{KeyId, PartialKey, ProductKey};
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ServiceClient;
 use quorate_edge::random;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 /// An installed key with what its pack and catalog say about it, verified.
@@ -36,6 +37,8 @@ pub struct HostKey {
     pub pack: LicensePack,
     /// The newest catalog.
     pub catalog: Catalog,
+    /// The newest revocation list.
+    pub revocations: RevocationList,
     /// The SKU that the key licenses.
     pub sku: Sku,
 }
@@ -44,11 +47,16 @@ impl HostKey {
     /// Verifies what is installed.
     pub fn read(installed: InstalledKey, now: Timestamp) -> Result<Self> {
         let (pack, root) = LicensePack::open(&installed.pack, now)?;
-        let catalog: Catalog = signed::verify(&installed.catalog, &root, &pack.vendor, now)?.document;
+        let catalog: Catalog =
+            signed::verify(&installed.documents.catalog, &root, &installed.vendor, now)?.document;
+        let revocations =
+            signed::verify(&installed.documents.revocations, &root, &installed.vendor, now)?.document;
         let group = catalog.products.key_group(installed.id.group());
         let sku = group.and_then(|group| catalog.products.sku(group.sku)).cloned();
         match sku {
-            Some(sku) if sku.channel == Channel::KmsHost => Ok(Self { installed, root, pack, catalog, sku }),
+            Some(sku) if sku.channel == Channel::KmsHost => {
+                Ok(Self { installed, root, pack, catalog, revocations, sku })
+            }
             Some(sku) => Err(unsuited(format!(
                 "the product key is for {} ({}), not for an activation host",
                 sku.name, sku.channel
@@ -59,63 +67,180 @@ impl HostKey {
         }
     }
 
+    /// The readable key that `name` names, or the only one there is.
+    pub fn select(store: &Store, name: Option<&str>, now: Timestamp) -> Result<Self> {
+        Installed::select(store, name, now)?.key
+    }
+
+    /// The certificate with which the host is activated, if it is.
+    pub fn certificate(&self, now: Timestamp) -> Option<Result<VerifiedCertificate>> {
+        let credential = &self.installed.activation.as_ref()?.credential;
+        Some(self.root.verify(&self.installed.vendor, Role::Host, &credential.chain, now))
+    }
+
+    /// The certificate with which the host may answer; `None` before it is activated, an error when the
+    /// certificate has ended, the vendor has taken it back, or this is another machine.
+    pub fn standing(&self, hardware: &Components, now: Timestamp) -> Result<Option<VerifiedCertificate>> {
+        let Some(certificate) = self.certificate(now).transpose()? else { return Ok(None) };
+        self.revocations.check_host(&certificate)?;
+        self.check_hardware(hardware)?;
+        Ok(Some(certificate))
+    }
+
+    /// Refuses another machine than the one on which the key was installed, by the vendor's tolerance.
+    pub fn check_hardware(&self, hardware: &Components) -> Result<()> {
+        let tolerance = &self.catalog.products.policy(&self.sku).hardware;
+        let compared = tolerance.compare(&self.installed.hardware, hardware);
+        if compared.tolerated {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::HardwareChanged,
+            format!(
+                "host key {} (…{}) was installed on other hardware: {} of {} points agree, {} percent must",
+                self.installed.id,
+                self.installed.partial,
+                compared.same,
+                compared.whole,
+                tolerance.required_percent
+            ),
+            "install the key on this machine (`quorate-host ipk` again), then activate it (`quorate-host ato`)",
+        ))
+    }
+
+    /// Where the machines of the key's own application are counted.
+    pub fn account(&self) -> Account {
+        Account { vendor: self.installed.vendor.clone(), application: self.sku.application }
+    }
+}
+
+/// An installed key, whether it can be used or not: one that can't must not keep others from being seen.
+#[derive(Debug)]
+pub struct Installed {
+    /// Whose key it is.
+    pub vendor: VendorId,
+    /// Group and serial.
+    pub id: KeyId,
+    /// The last five characters.
+    pub partial: PartialKey,
+    /// The key, or why it cannot be read now.
+    pub key: Result<HostKey>,
+}
+
+impl Installed {
     /// Every installed key.
     pub fn all(store: &Store, now: Timestamp) -> Result<Vec<Self>> {
-        store.keys()?.into_iter().map(|installed| Self::read(installed, now)).collect()
+        let keys = store.keys()?.into_iter().map(|stored| Self {
+            vendor: stored.vendor,
+            id: stored.id,
+            partial: stored.partial,
+            key: stored.content.and_then(|installed| HostKey::read(installed, now)),
+        });
+        Ok(keys.collect())
     }
 
     /// Every installed key, of which there must be one.
     pub fn at_least_one(store: &Store, now: Timestamp) -> Result<Vec<Self>> {
         let keys = Self::all(store, now)?;
         if keys.is_empty() {
-            return Err(Error::new(
-                Code::ProductKeyMissing,
-                "no host key is installed",
-                "`quorate-host ipk KEY --pack FILE`",
-            ));
+            return Err(missing("no host key is installed".to_owned(), "`quorate-host ipk KEY --pack FILE`"));
         }
         Ok(keys)
     }
 
-    /// The key for this activation id, or the only one there is.
-    pub fn select(store: &Store, id: Option<ActivationId>, now: Timestamp) -> Result<Self> {
+    /// The key that `name` names, or the only one there is. A name is an activation id, a key id, or the
+    /// last five characters of the key. Somebody may have typed the key itself, so no other text is repeated.
+    pub fn select(store: &Store, name: Option<&str>, now: Timestamp) -> Result<Self> {
         let mut keys = Self::at_least_one(store, now)?;
-        let known: Vec<String> =
-            keys.iter().map(|key| format!("{} ({})", key.sku.id, key.sku.name)).collect();
-        match id {
-            Some(id) => match keys.iter().position(|key| key.sku.id == id) {
-                Some(index) => Ok(keys.swap_remove(index)),
-                None => Err(Error::new(
-                    Code::ProductKeyMissing,
-                    format!("no host key is installed for {id}"),
-                    format!("name one of: {}", known.join(", ")),
-                )),
-            },
-            None if keys.len() == 1 => Ok(keys.swap_remove(0)),
-            None => Err(Error::new(
-                Code::ProductKeyMissing,
+        let lines: Vec<String> = keys.iter().map(Self::line).collect();
+        let known = lines.join("; ");
+        let Some(name) = name else {
+            if keys.len() == 1 {
+                return Ok(keys.swap_remove(0));
+            }
+            return Err(missing(
                 format!("{} host keys are installed", keys.len()),
-                format!("add the activation id of one: {}", known.join(", ")),
-            )),
+                format!("name one by its activation id, key id or last five characters: {known}"),
+            ));
+        };
+        let name = Name::read(name)?;
+        let named: Vec<usize> = (0..keys.len()).filter(|index| name.names(&keys[*index])).collect();
+        match named[..] {
+            [index] => Ok(keys.swap_remove(index)),
+            [] => {
+                Err(missing(format!("no host key is installed for {name}"), format!("name one of: {known}")))
+            }
+            _ => {
+                let known: Vec<&str> = named.iter().map(|index| lines[*index].as_str()).collect();
+                Err(missing(
+                    format!("{} host keys are installed for {name}", named.len()),
+                    format!("name one by its key id or last five characters: {}", known.join("; ")),
+                ))
+            }
         }
     }
 
-    /// The certificate with which the host is activated, if it is.
-    pub fn certificate(
-        &self,
-        now: Timestamp,
-    ) -> Option<Result<quorate_core::certificate::VerifiedCertificate>> {
-        let credential = self.installed.credential.as_ref()?;
-        Some(self.root.verify(&self.pack.vendor, Role::Host, &credential.chain, now))
+    /// The key as lists show it.
+    fn line(&self) -> String {
+        match &self.key {
+            Ok(key) => format!("{}, {}, …{}, {}", key.sku.id, self.id, self.partial, key.sku.name),
+            Err(error) => format!("{}, …{}, cannot be read ({})", self.id, self.partial, error.code),
+        }
     }
 }
 
-/// Installs a host key with its license pack.
+/// What a person calls an installed key.
+enum Name {
+    Sku(ActivationId),
+    Key(KeyId),
+    LastFive(String),
+}
+
+impl Name {
+    fn read(text: &str) -> Result<Self> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Sku(id));
+        }
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Key(id));
+        }
+        let last = text.trim_start_matches('…');
+        if last.len() == 5 && last.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(Self::LastFive(last.to_ascii_uppercase()));
+        }
+        Err(Error::new(
+            Code::IdentifierInvalid,
+            "what was given is not an activation id, a key id or the last five characters of a key",
+            "`quorate-host dlv all` shows those of the installed keys",
+        ))
+    }
+
+    fn names(&self, installed: &Installed) -> bool {
+        match self {
+            Self::Sku(id) => installed.key.as_ref().is_ok_and(|key| key.sku.id == *id),
+            Self::Key(id) => installed.id == *id,
+            Self::LastFive(last) => installed.partial.0 == *last,
+        }
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sku(id) => id.fmt(f),
+            Self::Key(id) => id.fmt(f),
+            Self::LastFive(_) => f.write_str("these five characters"),
+        }
+    }
+}
+
+/// Installs a host key with its license pack. Installed again on the same machine, with a newer pack perhaps,
+/// the key stays activated and keeps its Installation ID, and nothing that the vendor said later is lost.
 pub fn install(
     store: &mut Store,
     key: &str,
     pack_jws: &str,
-    hardware: HardwareId,
+    hardware: &Components,
     now: Timestamp,
 ) -> Result<HostKey> {
     let key: ProductKey = key.parse()?;
@@ -128,35 +253,65 @@ pub fn install(
             key.partial()
         )));
     }
-    for other in HostKey::all(store, now)? {
-        if other.pack.vendor == pack.vendor && other.root != root {
-            return Err(Error::new(
-                Code::UntrustedRoot,
-                format!(
-                    "the license pack brings another root for vendor {} than the one trusted here ({}…)",
-                    pack.vendor,
-                    &other.root.fingerprint()[..23]
-                ),
-                "ask the vendor; if it has a new root, remove its keys here first (`quorate-host upk`)",
-            ));
-        }
+    let of_vendor = Installed::all(store, now)?
+        .into_iter()
+        .filter_map(|installed| installed.key.ok())
+        .filter(|other| other.installed.vendor == pack.vendor);
+    let of_vendor: Vec<HostKey> = of_vendor.collect();
+    if let Some(other) = of_vendor.iter().find(|other| other.root != root) {
+        return Err(Error::new(
+            Code::UntrustedRoot,
+            format!(
+                "the license pack brings another root for vendor {} than the one trusted here ({}…)",
+                pack.vendor,
+                &other.root.fingerprint()[..23]
+            ),
+            "ask the vendor; if it has a new root, remove its keys here first (`quorate-host upk`)",
+        ));
     }
+    let before = of_vendor.first();
+    let brought = Documents { catalog: pack.catalog.clone(), revocations: pack.revocations.clone() };
+    let documents = before.map_or_else(|| brought.clone(), |before| documents::newer(before, &brought, now));
     let verifier = key.verifier();
-    let installation_id =
-        InstallationId::new(key.id(), &verifier, hardware.short(), u16::from_be_bytes(random::bytes()));
-    let installed = InstalledKey {
-        id: key.id(),
-        partial: key.partial(),
-        verifier,
-        installation_id,
-        catalog: pack.catalog.clone(),
-        revocations: pack.revocations.clone(),
-        pack: pack_jws.trim().to_owned(),
-        credential: None,
+    let same = of_vendor.iter().find(|other| {
+        let installed = &other.installed;
+        installed.id == key.id() && installed.verifier == verifier && other.check_hardware(hardware).is_ok()
+    });
+    let installed = match same {
+        Some(same) => InstalledKey { pack: pack_jws.trim().to_owned(), documents, ..same.installed.clone() },
+        None => InstalledKey {
+            vendor: pack.vendor,
+            id: key.id(),
+            partial: key.partial(),
+            installation_id: InstallationId::new(key.id(), &verifier, hardware.id().short(), nonce()),
+            verifier,
+            hardware: hardware.clone(),
+            pack: pack_jws.trim().to_owned(),
+            documents,
+            request: None,
+            activation: None,
+        },
     };
     let host_key = HostKey::read(installed, now)?;
-    store.put_key(&host_key.installed)?;
+    store.put_key(&host_key.installed, before.map(|before| &before.installed.documents))?;
     Ok(host_key)
+}
+
+/// The Installation ID to read to the phone desk. It is a fresh one when the activation that was given for
+/// the last has ended: for that, the desk would only repeat the Confirmation ID.
+pub fn installation_id(store: &mut Store, key: HostKey, now: Timestamp) -> Result<InstallationId> {
+    let installed = key.installed.clone();
+    let used = installed.activation.as_ref().map(|activation| activation.installation_id);
+    let ended = matches!(key.certificate(now), Some(Err(_)));
+    if !ended || used != Some(installed.installation_id) {
+        return Ok(installed.installation_id);
+    }
+    // The hardware as it stood in the last, so that the vendor knows the machine again.
+    let hardware = installed.installation_id.hardware();
+    let installation_id = InstallationId::new(installed.id, &installed.verifier, hardware, nonce());
+    let documents = installed.documents.clone();
+    store.put_key(&InstalledKey { installation_id, request: None, ..installed }, Some(&documents))?;
+    Ok(installation_id)
 }
 
 /// Activates the host at the vendor's service. The private key is made here and stays here.
@@ -168,20 +323,31 @@ pub async fn activate_online(
     clock: &Clock,
 ) -> Result<HostKey> {
     let now = clock.now();
-    let private_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| internal(&error))?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, Role::Host.server_name(&key.pack.vendor));
-    let signing_request = params.serialize_request(&private_key).map_err(|error| internal(&error))?;
-    let request = HostActivationRequest::new(
-        key.installed.installation_id,
-        signing_request.der(),
-        &key.installed.verifier,
-    );
     let url = service.unwrap_or(&key.catalog.service_url);
     let client = ServiceClient::new(url, &key.root, proxy, clock)?;
-    // The vendor counts what it grants, so see first that it could be kept.
-    store.put_key(&key.installed)?;
-    let response: HostActivationResponse = client.post("/v1/host-activations", &request).await?;
+    let pending = match &key.installed.request {
+        Some(request) => request.clone(),
+        None => signing_request(&key.installed.vendor)?,
+    };
+    // The vendor counts what it grants, so what is granted must have been kept.
+    let key = HostKey {
+        installed: InstalledKey { request: Some(pending.clone()), ..key.installed.clone() },
+        ..key
+    };
+    store.put_key(&key.installed, Some(&key.installed.documents))?;
+    let request = HostActivationRequest::new(
+        key.installed.installation_id,
+        &pending.signing_request,
+        &key.installed.verifier,
+    );
+    let answer: Result<HostActivationResponse> = client.post("/v1/host-activations", &request).await;
+    if answer.as_ref().is_err_and(|error| error.code == Code::KeyBlocked)
+        && let Err(error) = documents::fetch(store, &key, &client, now).await
+    {
+        // The refusal says what is wrong; the list only spares the daemon a day.
+        tracing::debug!(%error, "the revocation list could not be fetched");
+    }
+    let response = answer?;
 
     let chain = response
         .certificate_chain
@@ -189,36 +355,19 @@ pub async fn activate_online(
         .map(|certificate| BASE64.decode(certificate).map(CertificateDer::from))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|_| not_ours("its certificates cannot be read"))?;
-    let certificate = key.root.verify(&key.pack.vendor, Role::Host, &chain, now)?;
+    let certificate = key.root.verify(&key.installed.vendor, Role::Host, &chain, now)?;
+    let private_key = KeyPair::from_pkcs8_der_and_sign_algo(
+        &PrivatePkcs8KeyDer::from(pending.private_key.as_slice()),
+        &PKCS_ECDSA_P256_SHA256,
+    )
+    .map_err(|error| internal(&error))?;
     if certificate.public_key != private_key.public_key_raw() {
         return Err(not_ours("the certificate is for another key than the one sent"));
     }
-    let catalog: Catalog = signed::verify(&response.catalog, &key.root, &key.pack.vendor, now)?.document;
-    if catalog.number < key.catalog.number {
-        return Err(Error::new(
-            Code::StaleNumber,
-            format!(
-                "the service gave catalog {}, but {} is here already",
-                catalog.number, key.catalog.number
-            ),
-            "ask the vendor why its service is behind",
-        ));
-    }
-    let list: RevocationList =
-        signed::verify(&response.revocations, &key.root, &key.pack.vendor, now)?.document;
-    let before: RevocationList =
-        signed::verify(&key.installed.revocations, &key.root, &key.pack.vendor, now)?.document;
-    list.check_number(before.number)?;
-
-    let credential = Credential { chain, private_key: Zeroizing::new(private_key.serialize_der()) };
-    let installed = InstalledKey {
-        catalog: response.catalog,
-        revocations: response.revocations,
-        credential: Some(credential),
-        ..key.installed
-    };
-    store.put_key(&installed)?;
-    HostKey::read(installed, now)
+    let said = Documents { catalog: response.catalog, revocations: response.revocations };
+    documents::check(&key, &said, now)?;
+    let credential = Credential { chain, private_key: pending.private_key };
+    activated(store, key, credential, Some(said), now)
 }
 
 /// Activates the host with a Confirmation ID from the phone desk.
@@ -236,21 +385,45 @@ pub fn confirm(store: &mut Store, key: HostKey, typed: &str, now: Timestamp) -> 
              if the vendor has made a newer pack, install it first (`quorate-host ipk`)",
         )
     })?;
-    key.root.verify(&key.pack.vendor, Role::Host, &credential.chain, now)?;
-    let installed = InstalledKey { credential: Some(credential), ..key.installed };
-    store.put_key(&installed)?;
+    key.root.verify(&key.installed.vendor, Role::Host, &credential.chain, now)?;
+    activated(store, key, credential, None, now)
+}
+
+fn activated(
+    store: &mut Store,
+    key: HostKey,
+    credential: Credential,
+    said: Option<Documents>,
+    now: Timestamp,
+) -> Result<HostKey> {
+    let before = key.installed.documents.clone();
+    let installed = InstalledKey {
+        request: None,
+        activation: Some(HostActivation { installation_id: key.installed.installation_id, credential }),
+        documents: said.unwrap_or_else(|| before.clone()),
+        ..key.installed
+    };
+    store.put_key(&installed, Some(&before))?;
     HostKey::read(installed, now)
 }
 
-/// Reads an activation id as an argument: a GUID, with the list of known ones in the error.
-pub fn activation_id(text: &str) -> Result<ActivationId> {
-    text.parse().map_err(|_| {
-        Error::new(
-            Code::IdentifierInvalid,
-            format!("{} is not an activation id", quoted(text)),
-            "`quorate-host dlv all` shows the activation ids of the installed keys",
-        )
+fn signing_request(vendor: &VendorId) -> Result<PendingRequest> {
+    let private_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| internal(&error))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, Role::Host.server_name(vendor));
+    let signing_request = params.serialize_request(&private_key).map_err(|error| internal(&error))?;
+    Ok(PendingRequest {
+        signing_request: signing_request.der().to_vec(),
+        private_key: Zeroizing::new(private_key.serialize_der()),
     })
+}
+
+fn nonce() -> u16 {
+    u16::from_be_bytes(random::bytes())
+}
+
+fn missing(what: String, next: impl Into<String>) -> Error {
+    Error::new(Code::ProductKeyMissing, what, next)
 }
 
 fn unsuited(what: String) -> Error {

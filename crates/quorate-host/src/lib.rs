@@ -2,14 +2,16 @@
 //!
 //! The way of a request: [`server`] receives it and asks `quorate_core::activation::admit` whether this host
 //! may answer; [`ledger`] counts the machine and has that on the disk; [`server`] signs the answer with a key
-//! of [`credentials`]. Beside it, [`keys`] installs and activates host keys, [`dns`] publishes the host, and
-//! [`report`] prints what an administrator wants to know. [`store`] is the one database file under them.
+//! of [`credentials`]. Beside it, [`keys`] installs and activates host keys, [`documents`] fetches what the vendor
+//! says since, [`dns`] publishes the host, and [`report`] prints what an administrator wants to know. [`store`]
+//! is the one database file under them.
 //!
 //! Where to go next: [`server`].
 
 pub mod command;
 pub mod credentials;
 pub mod dns;
+pub mod documents;
 pub mod keys;
 pub mod ledger;
 pub mod report;

@@ -1,30 +1,29 @@
 //! What `dlv` prints: every line that administrators know, for one installed key.
 
-use crate::keys::HostKey;
+use crate::keys::{HostKey, Installed};
+use crate::ledger;
 use crate::store::{Statistics, Store};
+use quorate_core::hardware::Components;
 use quorate_core::license_state::LicenseStatus;
-use quorate_core::{Result, Timestamp};
+use quorate_core::{Error, Result, Timestamp};
 use std::fmt::Write;
 
 /// The full status of one key, line by line.
-pub fn dlv(store: &Store, key: &HostKey, now: Timestamp) -> Result<String> {
-    let application = key.sku.application;
-    let policy = key.catalog.products.policy(&key.sku);
-    let count = store.count(application, policy.cmid_retention.before(now))?;
-    let statistics = store.statistics(application)?;
-    let certificate = key.certificate(now);
-    let (pid, status) = match &certificate {
-        None => ("(assigned at activation)".to_owned(), LicenseStatus::Unlicensed.to_string()),
-        Some(Ok(certificate)) => (
-            certificate
-                .entitlement
-                .as_ref()
-                .map_or_else(|| "(none)".to_owned(), |entitlement| entitlement.extended_pid.to_string()),
-            LicenseStatus::Licensed.to_string(),
-        ),
-        Some(Err(error)) => {
-            ("(not valid now)".to_owned(), format!("{} ({error})", LicenseStatus::Unlicensed))
-        }
+pub fn dlv(store: &Store, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<String> {
+    let account = key.account();
+    let application = account.application;
+    let pid = match key.certificate(now) {
+        None => "(assigned at activation)".to_owned(),
+        Some(Ok(certificate)) => certificate
+            .entitlement
+            .map_or_else(|| "(none)".to_owned(), |entitlement| entitlement.extended_pid.to_string()),
+        Some(Err(_)) => "(not valid now)".to_owned(),
+    };
+    let standing = key.standing(hardware, now);
+    let status = match &standing {
+        Ok(Some(_)) => LicenseStatus::Licensed.to_string(),
+        Ok(None) => LicenseStatus::Unlicensed.to_string(),
+        Err(error) => unlicensed(error),
     };
     let service = &key.catalog.service_url;
     let rows = [
@@ -40,21 +39,41 @@ pub fn dlv(store: &Store, key: &HostKey, now: Timestamp) -> Result<String> {
         ("Product Key Certificate URL", format!("{service}/v1/host-activations")),
         ("Partial Product Key", key.installed.partial.to_string()),
         ("License Status", status),
-        ("Remaining rearm count", policy.rearm_limit.to_string()),
+        ("Remaining rearm count", "0 (a host has no grace to restart)".to_owned()),
         ("Trusted time", format!("{now:.0}")),
     ];
     let mut text = String::new();
     for (name, value) in rows {
         line(&mut text, name, &value);
     }
-    if certificate.is_some() {
-        service_lines(&mut text, store, count, &statistics)?;
-    } else {
-        text.push_str(
-            "Activation host is not enabled on this computer: activate it with `ato`, or `dti` and `atp`\n",
-        );
+    match &standing {
+        Ok(Some(_)) => {
+            let retention = ledger::retention(&key.catalog.products, application);
+            let count = store.count(&account, retention.before(now))?;
+            service_lines(&mut text, store, count, &store.statistics(&account)?)?;
+        }
+        Ok(None) => not_enabled(&mut text, "activate it with `ato`, or `dti` and `atp`"),
+        Err(error) => not_enabled(&mut text, &error.next),
     }
     Ok(text)
+}
+
+/// What can be said of a key that cannot be read.
+pub fn unreadable(key: &Installed, error: &Error) -> String {
+    let mut text = String::new();
+    line(&mut text, "Product Key ID", &key.id.to_string());
+    line(&mut text, "Partial Product Key", &key.partial.to_string());
+    line(&mut text, "License Status", &unlicensed(error));
+    not_enabled(&mut text, &error.next);
+    text
+}
+
+fn unlicensed(error: &Error) -> String {
+    format!("{} ({error})", LicenseStatus::Unlicensed)
+}
+
+fn not_enabled(text: &mut String, next: &str) {
+    line(text, "Activation host is not enabled on this computer", next);
 }
 
 fn service_lines(text: &mut String, store: &Store, count: u32, statistics: &Statistics) -> Result<()> {
@@ -66,7 +85,7 @@ fn service_lines(text: &mut String, store: &Store, count: u32, statistics: &Stat
         Some(domains) => line(text, "    DNS publishing enabled", &domains),
         None => text.push_str("    DNS publishing disabled\n"),
     }
-    text.push_str("    Priority: Normal\n");
+    line(text, "    Priority", "as the system runs it (the host does not change it)");
     text.push_str("Cumulative requests received from clients\n");
     line(text, "    Total requests received", &statistics.total().to_string());
     line(text, "    Failed requests received", &statistics.failed.to_string());

@@ -1,12 +1,15 @@
 //! The daemon: gRPC on TCP 1688 over TLS 1.3, one method, one event for each request.
 
-use crate::credentials::{Active, Credentials};
+use crate::credentials::{Active, Credentials, VendorCredentials};
 use crate::dns::{self, Publication};
-use crate::keys::HostKey;
-use crate::ledger::Ledger;
+use crate::documents;
+use crate::keys::Installed;
+use crate::ledger::{self, Ledger};
 use crate::report;
-use crate::store::Store;
+use crate::store::{Account, Store};
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
+use quorate_core::cmid_table::Observation;
+use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::server::{self, Limits, Peer};
@@ -18,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// How the daemon runs.
@@ -29,6 +34,20 @@ pub struct Options {
     pub limits: Limits,
     /// Where the host is published.
     pub publications: Vec<Publication>,
+    /// The machine that this is: a key that was installed on another is not used.
+    pub hardware: Components,
+    /// The proxy to the vendors' services, instead of the one that HTTPS_PROXY names.
+    pub proxy: Option<String>,
+    /// How often the vendors are asked for news, and the host is published again.
+    pub every: Duration,
+}
+
+impl Options {
+    /// As `quorate-host serve` runs unless it is told otherwise.
+    pub fn new(directory: PathBuf, hardware: Components) -> Self {
+        let (limits, publications) = (Limits::default(), Vec::new());
+        Self { directory, limits, publications, hardware, proxy: None, every: DAY }
+    }
 }
 
 /// Serves on `listener` until `stop` completes.
@@ -38,33 +57,44 @@ pub async fn serve(
     clock: Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let mut store = Store::open(&options.directory)?;
+    let mut store = Store::open_or_create(&options.directory)?;
     store.check()?;
     // Read before the keys: a change in between is then noticed.
     let revision = store.key_revision()?;
-    let keys = store.keys()?;
+    let keys = Installed::all(&store, clock.now())?;
     // The first change comes after all reading: a damaged store is left as it is.
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
-    let credentials = Credentials::new(Active::load(&keys, clock.now()));
-    if keys.iter().all(|key| key.credential.is_none()) {
+    let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
+    if !keys.iter().any(is_activated) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
-    let ledger = Ledger::start(Store::open(&options.directory)?)?;
+    let ledger = Ledger::start(Store::open(&options.directory)?, clock.clone())?;
     let answers = Answers { credentials: credentials.clone(), ledger, clock: clock.clone() };
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
     )
     .prepare();
 
-    let watch = tokio::spawn(watch_keys(store, revision, credentials, clock.clone()));
-    let publish = tokio::spawn(publish_daily(options.directory.clone(), options.publications, port, clock));
+    let (changed, changes) = watch::channel(revision);
+    let rhythm = Rhythm { every: options.every, changes, failures: 0 };
+    let news = Store::open(&options.directory)?;
+    let tasks = [
+        tokio::spawn(watch_keys(store, credentials, options.hardware, clock.clone(), changed)),
+        tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
+        tokio::spawn(publish_daily(options.directory, options.publications, port, clock, rhythm)),
+    ];
     tracing::info!(port, "the activation host is listening");
     server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
-    watch.abort();
-    publish.abort();
+    for task in tasks {
+        task.abort();
+    }
     Ok(())
+}
+
+fn is_activated(installed: &Installed) -> bool {
+    installed.key.as_ref().is_ok_and(|key| key.installed.activation.is_some())
 }
 
 /// What the gRPC method needs.
@@ -84,33 +114,46 @@ impl Activation for Answers {
         let wire = request.into_inner();
         let answer = self.answer(peer.as_ref(), &wire).await;
         event(peer.as_ref(), &wire, &answer);
-        answer.map(Response::new).map_err(|error| status::to_status(&error))
+        answer.map(|(answer, _)| Response::new(answer)).map_err(|error| status::to_status(&error))
     }
 }
 
 impl Answers {
-    async fn answer(&self, peer: Option<&Peer>, wire: &ActivateRequest) -> Result<ActivateResponse> {
+    async fn answer(
+        &self,
+        peer: Option<&Peer>,
+        wire: &ActivateRequest,
+    ) -> Result<(ActivateResponse, Observation)> {
         let request = request::from_wire(wire)?;
-        let answer = self.decide(peer, &request).await;
-        if answer.is_err() {
-            self.ledger.note_failure(request.application);
+        let active = self.credentials.current();
+        let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()))?;
+        let account = Account { vendor: vendor.catalog.vendor.clone(), application: request.application };
+        let answer = self.decide(vendor, account.clone(), &request).await;
+        // Anybody can make up an application; there is a row for those that exist.
+        if answer.is_err() && vendor.catalog.products.application(request.application).is_some() {
+            self.ledger.note_failure(account);
         }
         answer
     }
 
-    async fn decide(&self, peer: Option<&Peer>, request: &ActivationRequest) -> Result<ActivateResponse> {
-        let active = self.credentials.current();
-        let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()))?;
+    async fn decide(
+        &self,
+        vendor: &VendorCredentials,
+        account: Account,
+        request: &ActivationRequest,
+    ) -> Result<(ActivateResponse, Observation)> {
         let now = self.clock.now();
-        let entitlements = vendor.keys.iter().map(|key| &key.entitlement);
+        let keys = vendor.keys()?;
+        let entitlements = keys.iter().map(|key| &key.entitlement);
         let entitlement = activation::admit(request, &vendor.catalog, entitlements, now)?;
-        let key = vendor.keys.iter().find(|key| key.entitlement == *entitlement);
+        let key = keys.iter().find(|key| key.entitlement == *entitlement);
         let sku = vendor.catalog.products.sku(request.sku);
         let (Some(key), Some(sku)) = (key, sku) else {
             return Err(Error::new(Code::Internal, "an admitted product has gone", "please report this"));
         };
         let policy = vendor.catalog.products.policy(sku);
-        let observation = self.ledger.count(request, policy.cmid_retention, now).await?;
+        let retention = ledger::retention(&vendor.catalog.products, request.application);
+        let observation = self.ledger.count(account, request, retention, now).await?;
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
@@ -124,21 +167,24 @@ impl Answers {
             renewal_interval: policy.renewal_interval,
             clone: observation.clone,
         })?;
-        Ok(ActivateResponse { response, revocations: vendor.revocations.clone() })
+        Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, observation))
     }
 }
 
 /// One event for each request, with the fields that administrators know from event 12290.
-fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<ActivateResponse>) {
+fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<(ActivateResponse, Observation)>) {
     let result = match answer {
         Ok(_) => "0".to_owned(),
         Err(error) => error.code.to_string(),
     };
     let what = answer.as_ref().err().map(|error| error.what.as_str());
+    let observation = answer.as_ref().ok().map(|(_, observation)| observation);
     let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
     tracing::info!(
         result,
         what,
+        count = observation.map(|observation| observation.count),
+        clone = observation.map(|observation| observation.clone),
         threshold = wire.threshold,
         machine = %wire.machine_name.escape_debug(),
         cmid = %wire.cmid.escape_debug(),
@@ -165,75 +211,169 @@ fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> 
     Ok(config)
 }
 
-/// Puts new credentials in place when a command has installed, activated or removed a key.
-async fn watch_keys(store: Store, mut revision: i64, credentials: Credentials, clock: Clock) {
+/// Puts new credentials in place when a command has installed, activated or removed a key or the vendor has
+/// said something new; and now and then, since certificates begin and end, and clocks are set.
+async fn watch_keys(
+    store: Store,
+    credentials: Credentials,
+    hardware: Components,
+    clock: Clock,
+    changed: watch::Sender<i64>,
+) {
+    let mut loaded = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        let revision = *changed.borrow();
         let read = || -> Result<Option<i64>> {
             let newest = store.key_revision()?;
-            if newest == revision {
+            if newest == revision && loaded.elapsed() < LOAD_EVERY {
                 return Ok(None);
             }
-            let keys = store.keys()?;
-            tracing::info!(keys = keys.len(), "host keys have changed");
-            credentials.replace(Active::load(&keys, clock.now()));
+            let keys = Installed::all(&store, clock.now())?;
+            credentials.replace(Active::load(&keys, &hardware, clock.now()));
             Ok(Some(newest))
         };
         match read() {
-            Ok(newest) => revision = newest.unwrap_or(revision),
+            Ok(None) => {}
+            Ok(Some(newest)) => {
+                loaded = Instant::now();
+                if newest != revision {
+                    tracing::info!("host keys have changed");
+                    changed.send_replace(newest);
+                }
+            }
             Err(error) => tracing::error!(%error, next = error.next, "host keys cannot be read"),
         }
     }
 }
 
-/// Publishes at the start and then daily. A failure is an event and never stops the host.
-async fn publish_daily(directory: PathBuf, publications: Vec<Publication>, port: u16, clock: Clock) {
-    loop {
-        let published = publish_once(&directory, &publications, port, &clock).await;
-        if let Err(error) = published {
-            tracing::error!(%error, next = error.next, "DNS publishing failed");
+/// When something is due that is done at the start, daily, and whenever keys have changed; sooner after a
+/// failure.
+#[derive(Clone)]
+struct Rhythm {
+    every: Duration,
+    changes: watch::Receiver<i64>,
+    failures: u32,
+}
+
+impl Rhythm {
+    /// Waits until it is to be done again.
+    async fn wait(&mut self, succeeded: bool) {
+        self.failures = if succeeded { 0 } else { self.failures.saturating_add(1) };
+        let pause = self.pause();
+        // Nobody is left to tell of changes when the host stops.
+        let _ = tokio::time::timeout(pause, self.changes.changed()).await;
+    }
+
+    /// One minute after the first failure, then two, four and so on, up to an hour.
+    fn pause(&self) -> Duration {
+        match self.failures {
+            0 => self.every,
+            failures => (MINUTE * 2u32.pow((failures - 1).min(6))).min(HOUR).min(self.every),
         }
-        tokio::time::sleep(PUBLISH_EVERY).await;
     }
 }
 
-/// Publishes every vendor's record in every domain, and notes where it succeeded.
-pub async fn publish_once(
-    directory: &Path,
-    publications: &[Publication],
+/// Fetches what the vendors say since. A host without any way out is no fault, and is mentioned once a day.
+async fn fetch_daily(mut store: Store, proxy: Option<String>, clock: Clock, mut rhythm: Rhythm) {
+    let mut mentioned: Option<(Error, Instant)> = None;
+    loop {
+        let fetched = documents::fetch_all(&mut store, proxy.as_deref(), &clock).await;
+        if let Err(error) = &fetched {
+            let known = |(before, at): &(Error, Instant)| before == error && at.elapsed() < DAY;
+            if !mentioned.as_ref().is_some_and(known) {
+                match error.code {
+                    Code::ServiceUnreachable => tracing::info!(%error, "no news from the vendor"),
+                    _ => tracing::warn!(%error, next = error.next, "no news from the vendor"),
+                }
+                mentioned = Some((error.clone(), Instant::now()));
+            }
+        }
+        rhythm.wait(fetched.is_ok()).await;
+    }
+}
+
+/// Publishes the host. A failure is an event and never stops the host.
+async fn publish_daily(
+    directory: PathBuf,
+    publications: Vec<Publication>,
     port: u16,
-    clock: &Clock,
-) -> Result<()> {
+    clock: Clock,
+    mut rhythm: Rhythm,
+) {
+    loop {
+        let published = publish(&directory, &publications, port, &clock).await;
+        if let Err(error) = &published {
+            tracing::error!(%error, next = error.next, "DNS publishing failed");
+        }
+        rhythm.wait(matches!(published, Ok(true))).await;
+    }
+}
+
+/// Publishes the record of every vendor of which a key is activated, in every domain, and notes where it
+/// succeeded. Gives whether it did everywhere.
+async fn publish(directory: &Path, publications: &[Publication], port: u16, clock: &Clock) -> Result<bool> {
     let mut store = Store::open(directory)?;
-    let keys = HostKey::all(&store, clock.now())?;
+    let mut catalogs: Vec<_> = Installed::all(&store, clock.now())?
+        .into_iter()
+        .filter(is_activated)
+        .filter_map(|installed| installed.key.ok())
+        .map(|key| key.catalog)
+        .collect();
+    catalogs.dedup_by(|one, other| one.vendor == other.vendor);
     let mut published = Vec::new();
-    for key in &keys {
+    let mut everywhere = true;
+    for catalog in &catalogs {
         if publications.is_empty() {
-            let line = dns::record_line(&key.catalog.srv_name("YOUR.DOMAIN"), "THIS.HOST.YOUR.DOMAIN", port);
+            let line = dns::record_line(&catalog.srv_name("YOUR.DOMAIN"), "THIS.HOST.YOUR.DOMAIN", port);
             tracing::info!(record = line, "DNS publishing is off; add this record by hand");
         }
         for publication in publications {
-            let name = key.catalog.srv_name(&publication.domain);
-            match publication.publish(&name, clock.now()).await {
+            let name = catalog.srv_name(&publication.domain);
+            let record = publication.record_line(&name, port);
+            match publication.publish(&name, port, clock.now()).await {
                 Ok(()) => {
-                    tracing::info!(record = publication.record_line(&name), "DNS published");
+                    tracing::info!(record, "DNS published");
                     if !published.contains(&publication.domain) {
                         published.push(publication.domain.clone());
                     }
                 }
-                Err(error) => tracing::error!(
-                    %error,
-                    next = error.next,
-                    record = publication.record_line(&name),
-                    "DNS publishing failed; the record can be added by hand"
-                ),
+                Err(error) => {
+                    everywhere = false;
+                    tracing::error!(
+                        %error,
+                        next = error.next,
+                        record,
+                        "DNS publishing failed; the record can be added by hand"
+                    );
+                }
             }
         }
     }
-    store.set(report::PUBLISHED, &published.join(" "))
+    store.set(report::PUBLISHED, &published.join(" "))?;
+    Ok(everywhere)
 }
 
 /// A request is below 400 bytes.
 const LARGEST_REQUEST: usize = 16 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const PUBLISH_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+const LOAD_EVERY: Duration = HOUR;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_tried_again_after_minutes() {
+        let pauses = |every: Duration| {
+            let changes = watch::channel(0).1;
+            let rhythm = |failures| Rhythm { every, changes: changes.clone(), failures };
+            [0, 1, 2, 3, 6, 7, u32::MAX].map(|failures| rhythm(failures).pause().as_secs() / 60)
+        };
+        assert_eq!(pauses(DAY), [24 * 60, 1, 2, 4, 32, 60, 60]);
+        assert_eq!(pauses(MINUTE), [1; 7]);
+    }
+}

@@ -1,17 +1,19 @@
 //! What the host remembers: one SQLite file with the installed keys, the machines seen and the statistics.
 //!
 //! The daemon and the commands open the same file. Each change is whole and on the disk before its method
-//! returns; the key revision lets the daemon notice what a command has changed.
+//! returns; the key revision lets the daemon notice what a command has changed. Key ids and application ids
+//! are each vendor's own, so whatever is kept by one is kept by its vendor as well.
 
-use quorate_core::hardware::HardwareId;
-use quorate_core::identifier::{ApplicationId, Cmid, Uuid};
+use quorate_core::hardware::{Components, HardwareId};
+use quorate_core::identifier::{ApplicationId, Cmid, Uuid, VendorId};
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::Credential;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::database::Database;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use quorate_edge::files;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -23,29 +25,90 @@ pub struct Store {
 /// An installed host key.
 #[derive(Clone, Debug)]
 pub struct InstalledKey {
+    /// Whose key it is.
+    pub vendor: VendorId,
     /// Group and serial.
     pub id: KeyId,
     /// The last five characters.
     pub partial: PartialKey,
     /// What proves to the vendor that the key is held here; the key itself is not kept.
     pub verifier: Verifier,
-    /// The Installation ID, the same until the host is activated or the key installed again.
+    /// The machine on which it was installed.
+    pub hardware: Components,
+    /// The Installation ID: the same until the host is activated and that activation has ended, or the key
+    /// is installed on other hardware.
     pub installation_id: InstallationId,
     /// The license pack, as it was given.
     pub pack: String,
-    /// The newest signed catalog that came with pack or activation.
+    /// What the vendor has said, to every key of its own.
+    pub documents: Documents,
+    /// A request for a certificate that was made and not yet granted, as far as is known here.
+    pub request: Option<PendingRequest>,
+    /// What the host is activated with, once it is.
+    pub activation: Option<HostActivation>,
+}
+
+/// The newest signed documents of a vendor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Documents {
+    /// The catalog.
     pub catalog: String,
-    /// The newest signed revocation list.
+    /// The revocation list.
     pub revocations: String,
-    /// Certificate and private key, once the host is activated.
-    pub credential: Option<Credential>,
+}
+
+/// A signing request with its private key. It is kept before it is sent: when the answer is lost, the same is
+/// sent again, and the vendor counts it once.
+#[derive(Clone)]
+pub struct PendingRequest {
+    /// PKCS #10 in DER.
+    pub signing_request: Vec<u8>,
+    /// The private key in PKCS #8.
+    pub private_key: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for PendingRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PendingRequest(…)")
+    }
+}
+
+/// An activation of the host.
+#[derive(Clone, Debug)]
+pub struct HostActivation {
+    /// The Installation ID for which it was given.
+    pub installation_id: InstallationId,
+    /// Certificate and private key.
+    pub credential: Credential,
+}
+
+/// An installed key as it was found. Which one it is can be said even when what is in it can't be read.
+#[derive(Debug)]
+pub struct StoredKey {
+    /// Whose key it is.
+    pub vendor: VendorId,
+    /// Group and serial.
+    pub id: KeyId,
+    /// The last five characters.
+    pub partial: PartialKey,
+    /// The whole of it.
+    pub content: Result<InstalledKey>,
+}
+
+/// What machines are counted by: one application of one vendor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// The vendor.
+    pub vendor: VendorId,
+    /// Its application.
+    pub application: ApplicationId,
 }
 
 /// One machine's request, as it is kept.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The application by which it is counted.
-    pub application: ApplicationId,
+    /// Where it is counted.
+    pub account: Account,
     /// The machine.
     pub cmid: Cmid,
     /// Its hardware.
@@ -82,13 +145,27 @@ impl Statistics {
 }
 
 impl Store {
-    /// Opens the host's database in this directory, making both when they are not there.
+    /// Opens the host's database in this directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        if !directory.exists() {
-            quorate_edge::files::make_private_directory(directory)?;
+        let path = directory.join(FILE);
+        match path.try_exists() {
+            Ok(true) => Ok(Self { database: Database::open(&path)? }),
+            Ok(false) => Err(Error::new(
+                Code::NotSetUp,
+                format!("there is no host in {}", directory.display()),
+                "install a host key (`quorate-host ipk KEY --pack FILE`), or name the host's directory with --dir",
+            )),
+            Err(error) => Err(files::reading(&path, &error)),
         }
-        let path = directory.join("host.db");
-        Database::create_if_missing(&path, SCHEMA)?;
+    }
+
+    /// As [`Store::open`], but makes directory and database when they are not there.
+    pub fn open_or_create(directory: &Path) -> Result<Self> {
+        if !directory.exists() {
+            files::make_private_directory(directory)?;
+        }
+        let path = directory.join(FILE);
+        Database::create_if_missing(&path, |connection| connection.execute_batch(SCHEMA))?;
         Ok(Self { database: Database::open(&path)? })
     }
 
@@ -104,33 +181,39 @@ impl Store {
         })
     }
 
-    /// Installs a key, or puts the record of an installed one in place of the old.
-    pub fn put_key(&mut self, key: &InstalledKey) -> Result<()> {
-        let credential = match &key.credential {
-            Some(credential) => {
-                Some(Zeroizing::new(serde_json::to_string(&credential.to_text()).map_err(|error| {
-                    Error::new(
-                        Code::Internal,
-                        format!("a credential cannot be written ({error})"),
-                        "please report this",
-                    )
-                })?))
-            }
-            None => None,
+    /// Installs a key, or puts the record of an installed one in place of the old. Its documents are taken
+    /// when the vendor's are still those of `before`, or nobody knows any.
+    pub fn put_key(&mut self, key: &InstalledKey, before: Option<&Documents>) -> Result<()> {
+        let internal = |error: serde_json::Error| {
+            Error::new(
+                Code::Internal,
+                format!("a host key cannot be written ({error})"),
+                "please report this",
+            )
         };
+        let hardware = serde_json::to_string(&key.hardware).map_err(internal)?;
+        let credential = key.activation.as_ref().map(|activation| {
+            serde_json::to_string(&activation.credential.to_text()).map(Zeroizing::new).map_err(internal)
+        });
+        let credential = credential.transpose()?;
         self.database.change(|transaction| {
+            put_documents(transaction, &key.vendor, before, &key.documents)?;
             transaction.execute(
                 "INSERT OR REPLACE INTO host_key
-                     (id, partial, verifier, installation_id, pack, catalog, revocations, credential)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                     (vendor, id, partial, verifier, hardware, installation_id, pack,
+                      signing_request, private_key, activated, credential)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 params![
+                    key.vendor.as_str(),
                     key.id.to_string(),
                     key.partial.0,
                     key.verifier.as_bytes(),
+                    hardware,
                     key.installation_id.to_string(),
                     key.pack,
-                    key.catalog,
-                    key.revocations,
+                    key.request.as_ref().map(|request| request.signing_request.as_slice()),
+                    key.request.as_ref().map(|request| request.private_key.as_slice()),
+                    key.activation.as_ref().map(|activation| activation.installation_id.to_string()),
                     credential.as_ref().map(|text| text.as_str()),
                 ],
             )?;
@@ -138,70 +221,66 @@ impl Store {
         })
     }
 
-    /// Removes a key.
-    pub fn remove_key(&mut self, id: KeyId) -> Result<()> {
+    /// Puts newer documents of a vendor in the place of those of `before`. What somebody else has replaced
+    /// meanwhile stays.
+    pub fn put_documents(&mut self, vendor: &VendorId, before: &Documents, newer: &Documents) -> Result<()> {
         self.database.change(|transaction| {
-            transaction.execute("DELETE FROM host_key WHERE id = ?1", [id.to_string()])?;
+            put_documents(transaction, vendor, Some(before), newer)?;
+            raise_key_revision(transaction)
+        })
+    }
+
+    /// Removes a key; with a vendor's last key, what the vendor said.
+    pub fn remove_key(&mut self, vendor: &VendorId, id: KeyId) -> Result<()> {
+        self.database.change(|transaction| {
+            transaction.execute(
+                "DELETE FROM host_key WHERE vendor = ?1 AND id = ?2",
+                [vendor.as_str(), &id.to_string()],
+            )?;
+            transaction.execute(
+                "DELETE FROM vendor WHERE id = ?1 AND id NOT IN (SELECT vendor FROM host_key)",
+                [vendor.as_str()],
+            )?;
             raise_key_revision(transaction)
         })
     }
 
     /// The installed keys.
-    pub fn keys(&self) -> Result<Vec<InstalledKey>> {
-        let rows = self.database.read(|connection| {
+    pub fn keys(&self) -> Result<Vec<StoredKey>> {
+        let rows: Vec<StoredKeyRow> = self.database.read(|connection| {
             let mut select = connection.prepare(
-                "SELECT id, partial, verifier, installation_id, pack, catalog, revocations, credential
-                 FROM host_key ORDER BY id",
+                "SELECT vendor, host_key.id, partial, verifier, hardware, installation_id, pack, catalog,
+                     revocations, signing_request, private_key, activated, credential
+                 FROM host_key JOIN vendor ON vendor.id = host_key.vendor ORDER BY vendor, host_key.id",
             )?;
-            let rows = select.query_map([], |row| {
-                Ok((
-                    (
-                        row.get::<_, String>(0)?,
-                        row.get::<_, String>(1)?,
-                        Zeroizing::new(row.get::<_, [u8; 32]>(2)?),
-                    ),
-                    (row.get::<_, String>(3)?, row.get(4)?, row.get(5)?, row.get(6)?),
-                    row.get::<_, Option<String>>(7)?.map(Zeroizing::new),
-                ))
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            select.query_map([], StoredKeyRow::read)?.collect()
         })?;
         rows.into_iter()
-            .map(|((id, partial, verifier), (installation_id, pack, catalog, revocations), credential)| {
-                let credential = credential
-                    .map(|text| {
-                        serde_json::from_str(&text)
-                            .ok()
-                            .and_then(|text| Credential::from_text(&text))
-                            .ok_or_else(|| self.database.damaged("a host credential cannot be read"))
-                    })
-                    .transpose()?;
-                Ok(InstalledKey {
-                    id: id.parse()?,
-                    partial: PartialKey(partial),
-                    verifier: Verifier::from_bytes(*verifier),
-                    installation_id: installation_id.parse()?,
-                    pack,
-                    catalog,
-                    revocations,
-                    credential,
-                })
+            .map(|row| {
+                let vendor: VendorId = row.vendor.parse()?;
+                let id: KeyId = row.id.parse()?;
+                let partial = PartialKey(row.partial.clone());
+                let content = row.content(&vendor, id).ok_or_else(|| {
+                    self.database.damaged(&format!("the record of host key {id} cannot be read"))
+                });
+                Ok(StoredKey { vendor, id, partial, content })
             })
             .collect()
     }
 
     /// Keeps what a batch of requests did: machines seen, outcomes for the statistics. All or nothing.
-    pub fn record(&mut self, seen: &[Seen], outcomes: &[(ApplicationId, Outcome)]) -> Result<()> {
+    pub fn record(&mut self, seen: &[Seen], outcomes: &[(Account, Outcome)]) -> Result<()> {
         self.database.change(|transaction| {
             let mut machine = transaction.prepare(
-                "INSERT INTO machine (application, cmid, hardware, first_seen, last_seen, name)
-                 VALUES (?1, ?2, ?3, ?4, ?4, ?5)
-                 ON CONFLICT (application, cmid) DO UPDATE
-                 SET hardware = ?3, last_seen = max(last_seen, ?4), name = ?5",
+                "INSERT INTO machine (vendor, application, cmid, hardware, first_seen, last_seen, name)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)
+                 ON CONFLICT (vendor, application, cmid) DO UPDATE
+                 SET hardware = ?4, last_seen = max(last_seen, ?5), name = ?6",
             )?;
             for seen in seen {
                 machine.execute(params![
-                    seen.application.0.as_bytes(),
+                    seen.account.vendor.as_str(),
+                    seen.account.application.0.as_bytes(),
                     seen.cmid.0.as_bytes(),
                     seen.hardware.as_bytes(),
                     seen.at.as_second(),
@@ -209,38 +288,48 @@ impl Store {
                 ])?;
             }
             let mut statistic = transaction.prepare(
-                "INSERT INTO statistic (application, outcome, requests) VALUES (?1, ?2, 1)
-                 ON CONFLICT (application, outcome) DO UPDATE SET requests = requests + 1",
+                "INSERT INTO statistic (vendor, application, outcome, requests) VALUES (?1, ?2, ?3, 1)
+                 ON CONFLICT (vendor, application, outcome) DO UPDATE SET requests = requests + 1",
             )?;
-            for (application, outcome) in outcomes {
-                statistic.execute(params![application.0.as_bytes(), outcome_number(*outcome)])?;
+            for (account, outcome) in outcomes {
+                statistic.execute(params![
+                    account.vendor.as_str(),
+                    account.application.0.as_bytes(),
+                    outcome_number(*outcome)
+                ])?;
             }
             Ok(())
         })
     }
 
-    /// Forgets machines last seen before `cutoff`.
-    pub fn forget(&mut self, application: ApplicationId, cutoff: Timestamp) -> Result<()> {
-        self.database.change(|transaction| {
+    /// Forgets up to `most` machines last seen before `cutoff`, and says how many.
+    pub fn forget(&mut self, account: &Account, cutoff: Timestamp, most: u32) -> Result<u32> {
+        let forgotten = self.database.change(|transaction| {
             transaction.execute(
-                "DELETE FROM machine WHERE application = ?1 AND last_seen < ?2",
-                params![application.0.as_bytes(), cutoff.as_second()],
-            )?;
-            Ok(())
-        })
+                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid IN (
+                     SELECT cmid FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen < ?3 LIMIT ?4)",
+                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second(), most],
+            )
+        })?;
+        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
     }
 
-    /// Gives every machine of an application to `each`.
+    /// Gives every machine of an account that was seen since `cutoff` to `each`.
     pub fn machines(
         &self,
-        application: ApplicationId,
+        account: &Account,
+        cutoff: Timestamp,
         mut each: impl FnMut(Cmid, HardwareId, Timestamp),
     ) -> Result<()> {
         let damaged = || self.database.damaged("a machine cannot be read");
         let rows = self.database.read(|connection| {
-            let mut select =
-                connection.prepare("SELECT cmid, hardware, last_seen FROM machine WHERE application = ?1")?;
-            let rows = select.query_map([application.0.as_bytes()], |row| {
+            let mut select = connection.prepare(
+                "SELECT cmid, hardware, last_seen FROM machine
+                 WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
+            )?;
+            let account =
+                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()];
+            let rows = select.query_map(account, |row| {
                 Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -253,23 +342,24 @@ impl Store {
         Ok(())
     }
 
-    /// How many machines of an application were seen since `cutoff`.
-    pub fn count(&self, application: ApplicationId, cutoff: Timestamp) -> Result<u32> {
+    /// How many machines of an account were seen since `cutoff`.
+    pub fn count(&self, account: &Account, cutoff: Timestamp) -> Result<u32> {
         self.database.read(|connection| {
             connection.query_row(
-                "SELECT count(*) FROM machine WHERE application = ?1 AND last_seen >= ?2",
-                params![application.0.as_bytes(), cutoff.as_second()],
+                "SELECT count(*) FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
+                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()],
                 |row| row.get(0),
             )
         })
     }
 
-    /// The cumulative statistics of an application.
-    pub fn statistics(&self, application: ApplicationId) -> Result<Statistics> {
+    /// The cumulative statistics of an account.
+    pub fn statistics(&self, account: &Account) -> Result<Statistics> {
         let rows: Vec<(i64, i64)> = self.database.read(|connection| {
-            let mut select =
-                connection.prepare("SELECT outcome, requests FROM statistic WHERE application = ?1")?;
-            select.query_map([application.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            let mut select = connection
+                .prepare("SELECT outcome, requests FROM statistic WHERE vendor = ?1 AND application = ?2")?;
+            let account = params![account.vendor.as_str(), account.application.0.as_bytes()];
+            select.query_map(account, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })?;
         let mut statistics = Statistics::default();
         for (outcome, requests) in rows {
@@ -297,6 +387,89 @@ impl Store {
     }
 }
 
+/// A row as it is, before anything in it is believed.
+struct StoredKeyRow {
+    vendor: String,
+    id: String,
+    partial: String,
+    verifier: Zeroizing<Vec<u8>>,
+    hardware: String,
+    installation_id: String,
+    pack: String,
+    documents: Documents,
+    request: Option<PendingRequest>,
+    activation: Option<(String, Zeroizing<String>)>,
+}
+
+impl StoredKeyRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let private_key = row.get::<_, Option<Vec<u8>>>(10)?.map(Zeroizing::new);
+        let request = row.get::<_, Option<Vec<u8>>>(9)?.zip(private_key);
+        let credential = row.get::<_, Option<String>>(12)?.map(Zeroizing::new);
+        Ok(Self {
+            vendor: row.get(0)?,
+            id: row.get(1)?,
+            partial: row.get(2)?,
+            verifier: Zeroizing::new(row.get(3)?),
+            hardware: row.get(4)?,
+            installation_id: row.get(5)?,
+            pack: row.get(6)?,
+            documents: Documents { catalog: row.get(7)?, revocations: row.get(8)? },
+            request: request
+                .map(|(signing_request, private_key)| PendingRequest { signing_request, private_key }),
+            activation: row.get::<_, Option<String>>(11)?.zip(credential),
+        })
+    }
+
+    fn content(self, vendor: &VendorId, id: KeyId) -> Option<InstalledKey> {
+        let activation = match self.activation {
+            Some((installation_id, credential)) => Some(HostActivation {
+                installation_id: installation_id.parse().ok()?,
+                credential: Credential::from_text(&serde_json::from_str(&credential).ok()?)?,
+            }),
+            None => None,
+        };
+        Some(InstalledKey {
+            vendor: vendor.clone(),
+            id,
+            partial: PartialKey(self.partial),
+            verifier: Verifier::from_bytes(self.verifier.as_slice().try_into().ok()?),
+            hardware: serde_json::from_str(&self.hardware).ok()?,
+            installation_id: self.installation_id.parse().ok()?,
+            pack: self.pack,
+            documents: self.documents,
+            request: self.request,
+            activation,
+        })
+    }
+}
+
+fn put_documents(
+    transaction: &Transaction<'_>,
+    vendor: &VendorId,
+    before: Option<&Documents>,
+    newer: &Documents,
+) -> rusqlite::Result<()> {
+    let vendor = vendor.as_str();
+    let Some(before) = before else {
+        transaction.execute(
+            "INSERT INTO vendor (id, catalog, revocations) VALUES (?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET catalog = ?2, revocations = ?3",
+            params![vendor, newer.catalog, newer.revocations],
+        )?;
+        return Ok(());
+    };
+    transaction.execute(
+        "UPDATE vendor SET catalog = ?3 WHERE id = ?1 AND catalog = ?2",
+        params![vendor, before.catalog, newer.catalog],
+    )?;
+    transaction.execute(
+        "UPDATE vendor SET revocations = ?3 WHERE id = ?1 AND revocations = ?2",
+        params![vendor, before.revocations, newer.revocations],
+    )?;
+    Ok(())
+}
+
 fn raise_key_revision(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute("UPDATE key_revision SET revision = revision + 1", [])?;
     Ok(())
@@ -317,33 +490,42 @@ fn outcome_number(outcome: Outcome) -> i64 {
 // status, or -1 for a refused request.
 const SCHEMA: &str = "
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE vendor (id TEXT PRIMARY KEY, catalog TEXT NOT NULL, revocations TEXT NOT NULL) STRICT;
 CREATE TABLE host_key (
-    id TEXT PRIMARY KEY,
+    vendor TEXT NOT NULL REFERENCES vendor (id),
+    id TEXT NOT NULL,
     partial TEXT NOT NULL,
     verifier BLOB NOT NULL,
+    hardware TEXT NOT NULL,
     installation_id TEXT NOT NULL,
     pack TEXT NOT NULL,
-    catalog TEXT NOT NULL,
-    revocations TEXT NOT NULL,
-    credential TEXT
+    signing_request BLOB,
+    private_key BLOB,
+    activated TEXT,
+    credential TEXT,
+    PRIMARY KEY (vendor, id)
 ) STRICT;
 CREATE TABLE key_revision (revision INTEGER NOT NULL) STRICT;
 INSERT INTO key_revision (revision) VALUES (1);
 CREATE TABLE machine (
+    vendor TEXT NOT NULL,
     application BLOB NOT NULL,
     cmid BLOB NOT NULL,
     hardware BLOB NOT NULL,
     first_seen INTEGER NOT NULL,
     last_seen INTEGER NOT NULL,
     name TEXT NOT NULL,
-    PRIMARY KEY (application, cmid)
+    PRIMARY KEY (vendor, application, cmid)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX machine_by_last_seen ON machine (application, last_seen);
+CREATE INDEX machine_by_last_seen ON machine (vendor, application, last_seen);
 CREATE TABLE statistic (
+    vendor TEXT NOT NULL,
     application BLOB NOT NULL,
     outcome INTEGER NOT NULL,
     requests INTEGER NOT NULL,
-    PRIMARY KEY (application, outcome)
+    PRIMARY KEY (vendor, application, outcome)
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
 ";
+
+const FILE: &str = "host.db";

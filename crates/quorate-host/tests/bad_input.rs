@@ -256,8 +256,11 @@ fn a_confirmation_id_for_another_installation_id_is_refused() {
     let confirmation_id = site.confirmation_id();
     let before = site.installation_id();
     assert!(site.install(&site.key.reveal(), &site.pack).status.success());
+    assert_eq!(site.installation_id(), before, "installing again changes nothing");
+    assert!(site.run(&["upk"]).status.success());
+    assert!(site.install(&site.key.reveal(), &site.pack).status.success());
     let installation_id = site.installation_id();
-    assert_ne!(before, installation_id, "installing again makes a new Installation ID");
+    assert_ne!(before, installation_id, "a key that was removed gets a new Installation ID");
     let report = format!(
         "error Q105 (0xC004F01F): the Confirmation ID is not for Installation ID {installation_id}, \
          or not for this license pack\n\
@@ -269,26 +272,52 @@ fn a_confirmation_id_for_another_installation_id_is_refused() {
 
 #[test]
 fn without_a_key_every_command_says_how_to_install_one() {
-    let site = Site::new();
+    let site = Site::installed();
+    assert!(site.run(&["upk"]).status.success());
     for command in [&["dti"][..], &["ato"], &["dlv"], &["dlv", "all"], &["upk"], &["atp", "123456"]] {
         site.refuses(command, NO_KEY);
     }
 }
 
+/// A mistyped directory is not a host, nor does it become one.
 #[test]
-fn an_activation_id_that_is_not_here_is_refused() {
-    let site = Site::activated();
-    let unknown = format!(
-        "error Q103 (0xC004F014): no host key is installed for {OFFICE_STANDARD}\n\
-         next: name one of: {OFFICE_HOST} (Contoso Office, KMSHost edition)"
+fn only_ipk_and_serve_make_a_directory() {
+    let site = Site::new();
+    let report = format!(
+        "error Q605: there is no host in {}\n\
+         next: install a host key (`quorate-host ipk KEY --pack FILE`), or name the host's directory with --dir",
+        site.host_directory().display()
     );
-    let malformed = "error Q106: \"office\" is not an activation id\n\
-         next: `quorate-host dlv all` shows the activation ids of the installed keys";
-    for command in ["dti", "ato", "dlv", "upk"] {
-        site.refuses(&[command, OFFICE_STANDARD], &unknown);
-        site.refuses(&[command, "office"], malformed);
+    for command in [&["dti"][..], &["ato"], &["dlv"], &["dlv", "all"], &["upk"], &["atp", "123456"]] {
+        site.refuses(command, &report);
     }
-    site.refuses(&["atp", "123456", OFFICE_STANDARD], &unknown);
+    assert!(!site.host_directory().exists());
+    drop(site.serve(&[]));
+    site.refuses(&["dlv"], NO_KEY);
+}
+
+#[test]
+fn a_key_that_is_not_here_is_refused() {
+    let site = Site::activated();
+    let (key, partial) = (site.key.id(), site.key.partial());
+    let unknown = |name: &str| {
+        format!(
+            "error Q103 (0xC004F014): no host key is installed for {name}\n\
+             next: name one of: {OFFICE_HOST}, {key}, …{partial}, Contoso Office, KMSHost edition"
+        )
+    };
+    // Somebody may have typed a product key, so the text is not repeated.
+    let malformed = "error Q106: what was given is not an activation id, a key id or the last five characters of a key\n\
+         next: `quorate-host dlv all` shows those of the installed keys";
+    let product_key = site.key.reveal();
+    for command in ["dti", "ato", "dlv", "upk"] {
+        site.refuses(&[command, OFFICE_STANDARD], &unknown(OFFICE_STANDARD));
+        site.refuses(&[command, "00096-000-000009"], &unknown("00096-000-000009"));
+        site.refuses(&[command, &product_key[..5]], &unknown("these five characters"));
+        site.refuses(&[command, "office"], malformed);
+        site.refuses(&[command, &product_key], malformed);
+    }
+    site.refuses(&["atp", "123456", OFFICE_STANDARD], &unknown(OFFICE_STANDARD));
     site.refuses(&["atp", "123456", "office"], malformed);
     assert_eq!(site.count(), "0");
 }

@@ -11,8 +11,8 @@ use common::wire::{begin, call, frame, handshake, message, send};
 use common::{AtWork, OFFICE, Site, request};
 use quorate_core::certificate::VendorRoot;
 use quorate_core::identifier::VendorId;
-use quorate_core::{Code, Error};
-use quorate_host::store::Store;
+use quorate_core::{Code, Error, Timestamp};
+use quorate_host::store::{Account, Store};
 use quorate_proto::v1::ActivateRequest;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -187,8 +187,9 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
 
         let mut counted = HashSet::new();
         let store = Store::open(&site.host_directory()).unwrap();
-        let application = OFFICE.parse().unwrap();
-        store.machines(application, |cmid, _, _| counted.extend([cmid.to_string()])).unwrap();
+        let vendor = site.vendor.authority().vendor().clone();
+        let office = Account { vendor, application: OFFICE.parse().unwrap() };
+        store.machines(&office, Timestamp::MIN, |cmid, _, _| counted.extend([cmid.to_string()])).unwrap();
         drop(store);
         assert_eq!(answered.difference(&counted).count(), 0, "machines are missing after round {round}");
 

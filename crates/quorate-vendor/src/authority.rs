@@ -38,6 +38,22 @@ pub struct Directories {
 }
 
 impl Directories {
+    /// Refuses a root that could not be moved offline by itself.
+    pub fn check(&self) -> Result<()> {
+        if !real(&self.root).starts_with(real(&self.service)) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::AddressInvalid,
+            format!(
+                "the root's directory {} is in the service's, {}: the root's key must not stay where the service runs",
+                self.root.display(),
+                self.service.display()
+            ),
+            "choose a directory elsewhere with --root-dir, best on a medium that can be taken away",
+        ))
+    }
+
     /// The files that [`Authority::create`] writes.
     pub fn files(&self) -> Vec<PathBuf> {
         let at_root = [ROOT_KEY, ROOT].map(|name| self.root.join(name));
@@ -180,6 +196,20 @@ impl Authority {
     }
 }
 
+/// A path without links, also when the last part of it is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        // `..` behind a directory that is not there.
+        (Some(parent), None) => real(parent).parent().unwrap_or(Path::new("/")).to_owned(),
+        (None, _) => path,
+    }
+}
+
 /// A TLS configuration from a certificate and a key that the vendor has from elsewhere, in PEM.
 pub fn tls_from_files(certificates: &Path, private_key: &Path) -> Result<rustls::ServerConfig> {
     let unusable = |path: &Path, why: &dyn std::fmt::Display| {
@@ -290,5 +320,5 @@ const ISSUER_KEY: &str = "issuer.key.pem";
 
 const ROOT_VALIDITY: Interval = Interval::days(20 * 365);
 const CA_VALIDITY: Interval = Interval::days(10 * 365);
-/// Made anew at each start.
-const SERVICE_VALIDITY: Interval = Interval::days(365);
+/// Made anew at each start, and a service may run for years without one: so as long as its CA.
+const SERVICE_VALIDITY: Interval = CA_VALIDITY;

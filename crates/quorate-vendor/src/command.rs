@@ -75,7 +75,8 @@ enum Command {
     /// Make a license pack for a host key.
     Pack {
         /// The key's id, as `key list` shows it.
-        key: KeyId,
+        #[arg(value_name = "KEY_ID")]
+        key: String,
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -130,8 +131,9 @@ enum KeyCommand {
     List,
     /// Take a key back.
     Block {
-        /// The key's id.
-        key: KeyId,
+        /// The key's id, as `key list` shows it.
+        #[arg(value_name = "KEY_ID")]
+        key: String,
     },
 }
 
@@ -192,6 +194,8 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             Ok(())
         }
         Command::Key { command: KeyCommand::Block { key } } => {
+            // Read here, since clap would repeat what it can't read, and that may be a product key.
+            let key: KeyId = key.parse()?;
             open()?.block_key(key)?;
             print(
                 out,
@@ -200,6 +204,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         Command::Catalog { out: directory } => write_catalog(&open()?, &directory, out),
         Command::Pack { key, out: file, slots } => {
+            let key: KeyId = key.parse()?;
             let pack = open()?.pack(key, slots)?;
             files::write(&file, pack.as_bytes(), Access::Private)?;
             print(out, &format!("{} is good for {slots} activations of {key} by telephone.", file.display()))

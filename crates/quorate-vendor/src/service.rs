@@ -5,7 +5,8 @@
 //! that a key has left) holds a lock meanwhile, since commands run beside the service.
 
 use crate::authority::{Authority, Directories};
-use crate::store::{How, KeyRecord, Slot, Store};
+use crate::store::{KeyRecord, Slot, Store};
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::catalog::{Catalog, Channel, KeyGroup, Products};
@@ -16,12 +17,12 @@ use quorate_core::host_activation::{self, HostActivationRequest, HostActivationR
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
-use quorate_core::product_key::{KeyId, ProductKey};
+use quorate_core::product_key::{KeyId, ProductKey, Verifier};
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::{files, random};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::Ipv6Addr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Service {
     store: Store,
     clock: Clock,
     lock: PathBuf,
+    /// The newest revocation list that was signed, by its number.
+    revocations: Option<(u64, String)>,
 }
 
 /// Who the vendor is.
@@ -49,6 +52,7 @@ impl Service {
     /// Sets a vendor up: certificates and an empty database. Refuses to replace any that are there.
     pub fn create(directories: &Directories, vendor: &Vendor, clock: &Clock) -> Result<()> {
         service_host(&vendor.url)?;
+        directories.check()?;
         files::make_private_directory(&directories.service)?;
         let _alone = files::lock(&directories.service.join(LOCK))?;
         let database = directories.service.join(DATABASE);
@@ -78,7 +82,7 @@ impl Service {
     pub fn open(directory: &Path, clock: Clock) -> Result<Self> {
         let store = Store::open(&directory.join(DATABASE))?;
         let authority = Authority::load(directory, store.setting(VENDOR)?.parse()?)?;
-        Ok(Self { authority, store, clock, lock: directory.join(LOCK) })
+        Ok(Self { authority, store, clock, lock: directory.join(LOCK), revocations: None })
     }
 
     /// The certificates.
@@ -165,16 +169,24 @@ impl Service {
         self.store.block_key(id)
     }
 
-    /// The newest signed revocation list.
-    pub fn revocations_jws(&self) -> Result<String> {
+    /// The newest signed revocation list. Each is signed once, however many ask for it.
+    pub fn revocations_jws(&mut self) -> Result<String> {
+        let newest = self.store.revocations_number()?;
+        if let Some((number, jws)) = &self.revocations
+            && *number == newest
+        {
+            return Ok(jws.clone());
+        }
         let (number, keys) = self.store.revocations()?;
-        self.authority.sign(&RevocationList {
+        let jws = self.authority.sign(&RevocationList {
             vendor: self.authority.vendor().clone(),
             number,
             issued: self.clock.now(),
             keys,
             certificates: Default::default(),
-        })
+        })?;
+        self.revocations = Some((number, jws.clone()));
+        Ok(jws)
     }
 
     /// Makes a license pack with fresh slots for a host key.
@@ -194,38 +206,64 @@ impl Service {
             sealed.push(SealedSlot::seal(number, &credential, &secret, self.authority.vendor(), id)?);
             secrets.push(Slot { number, secret });
         }
+        let revocations = self.revocations_jws()?;
         let pack = self.authority.sign(&LicensePack {
             vendor: self.authority.vendor().clone(),
             key: id,
             root: BASE64.encode(self.authority.root().der()),
             catalog: self.catalog_jws()?,
-            revocations: self.revocations_jws()?,
+            revocations,
             slots: sealed,
         })?;
-        self.store.add_slots(id, &secrets)?;
+        self.store.add_slots(id, &secrets, group.certificate_validity.after(now))?;
         Ok(pack)
     }
 
-    /// Activates a host online.
+    /// Activates a host online. The same request again gets the same certificate again and is not counted, so
+    /// that a lost answer costs nothing.
     pub fn activate_host(&mut self, request: &HostActivationRequest) -> Result<HostActivationResponse> {
         let _alone = files::lock(&self.lock)?;
         let installation_id = request.installation_id;
+        let signing_request = self.proven(request)?;
         let record = self.usable_key(installation_id.key())?;
-        let signing_request = request.verify(&record.verifier)?;
         let catalog = self.catalog()?;
         let group = host_key_group(&catalog, &record)?;
-        self.grant(group, &installation_id)?;
-        let now = self.clock.now();
-        let entitlement = entitlement(&catalog, group, record.id, now)?;
-        let chain =
-            self.authority.certify_host(&signing_request, &entitlement, group.certificate_validity, now)?;
-        let response = HostActivationResponse {
+        let hash = sha256(&signing_request);
+        let chain = match self.store.issued(&installation_id, &hash)? {
+            Some(chain) => chain.into_iter().map(CertificateDer::from).collect(),
+            None => {
+                self.grant(group, &installation_id)?;
+                let now = self.clock.now();
+                let entitlement = entitlement(&catalog, group, record.id, now)?;
+                let validity = group.certificate_validity;
+                let chain = self.authority.certify_host(&signing_request, &entitlement, validity, now)?;
+                self.store.add_activation(&installation_id, &hash, &chain, now)?;
+                chain
+            }
+        };
+        Ok(HostActivationResponse {
             certificate_chain: chain.iter().map(|certificate| BASE64.encode(certificate)).collect(),
             catalog: self.catalog_jws()?,
             revocations: self.revocations_jws()?,
+        })
+    }
+
+    /// The signing request of somebody who has proven that he holds the key. Who can't learns nothing of the
+    /// key, not even whether there is one.
+    fn proven(&self, request: &HostActivationRequest) -> Result<Vec<u8>> {
+        let id = request.installation_id.key();
+        let verifier = match self.store.key(id)? {
+            Some(record) => record.verifier,
+            None => Verifier::from_bytes(random::bytes()),
         };
-        self.store.add_activation(&installation_id, How::Online, now)?;
-        Ok(response)
+        request.verify(&verifier).map_err(|_| {
+            Error::new(
+                Code::ProofInvalid,
+                format!("the proof that the sender holds product key {id} of this vendor does not hold"),
+                "compare the key with its certificate and install it on the host again (`quorate-host upk`, \
+                 `quorate-host ipk`), then `quorate-host ato`",
+            )
+        })
     }
 
     /// The phone desk: the Confirmation ID for an Installation ID; the same again for the same.
@@ -278,6 +316,12 @@ impl Service {
         }
         Ok(record)
     }
+}
+
+fn sha256(content: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+    hash
 }
 
 fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {

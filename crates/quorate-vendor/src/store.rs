@@ -3,6 +3,8 @@
 //! Everything here is plain keeping and finding; whether something may happen is decided in
 //! [`crate::service`]. A change is on the disk before the method returns.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::hardware::ShortHardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::SlotSecret;
@@ -10,6 +12,7 @@ use quorate_core::product_key::{KeyId, PartialKey, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::database::Database;
 use rusqlite::{OptionalExtension, Transaction, params};
+use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -66,10 +69,10 @@ impl How {
 impl Store {
     /// Makes an empty database, with the vendor's name and so on as settings.
     pub fn create(path: &Path, settings: &[(&str, &str)]) -> Result<()> {
-        Database::open(path)?.change(|transaction| {
-            transaction.execute_batch(SCHEMA)?;
+        Database::create_if_missing(path, |connection| {
+            connection.execute_batch(SCHEMA)?;
             for (name, value) in settings {
-                transaction
+                connection
                     .execute("INSERT INTO setting (name, value) VALUES (?1, ?2)", params![name, value])?;
             }
             Ok(())
@@ -168,22 +171,50 @@ impl Store {
         })
     }
 
-    /// Takes a key back. Its number in the next revocation list follows from [`Store::revocations`].
+    /// Takes a key back, which makes another revocation list under the next number; a key that is blocked
+    /// already makes none.
     pub fn block_key(&mut self, id: KeyId) -> Result<()> {
         self.database.change(|transaction| {
-            transaction.execute(
+            let blocked = transaction.execute(
                 "UPDATE product_key SET blocked = 1 WHERE key_group = ?1 AND serial = ?2 AND blocked = 0",
                 params![id.group(), id.serial()],
             )?;
+            if blocked > 0 {
+                transaction.execute("UPDATE revocation_list SET number = number + 1", [])?;
+            }
             Ok(())
         })
     }
 
-    /// The blocked keys, and the number of the list that names them: one more for each key ever blocked.
+    /// The number of the newest revocation list. It only rises.
+    pub fn revocations_number(&self) -> Result<u64> {
+        self.database.read(|connection| {
+            connection
+                .query_row("SELECT number FROM revocation_list", [], |row| row.get::<_, i64>(0))
+                .map(i64::unsigned_abs)
+        })
+    }
+
+    /// The blocked keys, with the number of the list that names them all.
     pub fn revocations(&self) -> Result<(u64, BTreeSet<KeyId>)> {
-        let blocked: BTreeSet<KeyId> =
-            self.keys()?.into_iter().filter(|key| key.blocked).map(|key| key.id).collect();
-        Ok((1 + blocked.len() as u64, blocked))
+        self.database.read(|connection| {
+            // One statement, so that number and keys are of the same moment.
+            let mut select = connection.prepare(
+                "SELECT number, key_group, serial FROM revocation_list
+                 LEFT JOIN product_key ON blocked = 1",
+            )?;
+            let mut rows = select.query([])?;
+            let (mut number, mut blocked) = (0, BTreeSet::new());
+            while let Some(row) = rows.next()? {
+                number = row.get::<_, i64>(0)?.unsigned_abs();
+                if let Some((group, serial)) = row.get::<_, Option<u16>>(1)?.zip(row.get(2)?) {
+                    let id = KeyId::new(group, serial)
+                        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(1, 0))?;
+                    blocked.insert(id);
+                }
+            }
+            Ok((number, blocked))
+        })
     }
 
     /// How often a host key was activated on each machine.
@@ -197,23 +228,58 @@ impl Store {
         rows.into_iter().map(|(hardware, times)| Ok((hardware.parse()?, times))).collect()
     }
 
-    /// Notes an activation.
+    /// The certificates that were issued for this very request, in DER: when its answer was lost, it comes
+    /// again.
+    pub fn issued(
+        &self,
+        installation_id: &InstallationId,
+        request: &[u8; 32],
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        let chain: Option<String> = self.database.read(|connection| {
+            connection
+                .query_row(
+                    "SELECT chain FROM activation WHERE installation_id = ?1 AND request = ?2",
+                    params![installation_id.digits(), request],
+                    |row| row.get(0),
+                )
+                .optional()
+        })?;
+        let damaged = || self.database.damaged("an issued certificate cannot be read");
+        let decode = |chain: String| {
+            chain.split(' ').map(|der| BASE64.decode(der).map_err(|_| damaged())).collect::<Result<_>>()
+        };
+        chain.map(decode).transpose()
+    }
+
+    /// Notes an activation online: what was asked, by its hash, and what was issued.
     pub fn add_activation(
         &mut self,
         installation_id: &InstallationId,
-        how: How,
+        request: &[u8; 32],
+        chain: &[CertificateDer<'_>],
         at: Timestamp,
     ) -> Result<()> {
-        self.database.change(|transaction| insert_activation(transaction, installation_id, how, at))
+        let chain: Vec<String> = chain.iter().map(|der| BASE64.encode(der)).collect();
+        self.database.change(|transaction| {
+            insert_activation(
+                transaction,
+                installation_id,
+                How::Online,
+                Some((request, &chain.join(" "))),
+                at,
+            )
+        })
     }
 
-    /// Keeps the slots of a key's new pack, numbered on from those it has.
-    pub fn add_slots(&mut self, key: KeyId, slots: &[Slot]) -> Result<()> {
+    /// Keeps the slots of a key's new pack, numbered on from those it has. Their certificates end at `ends`.
+    pub fn add_slots(&mut self, key: KeyId, slots: &[Slot], ends: Timestamp) -> Result<()> {
         self.database.change(|transaction| {
-            let mut insert = transaction
-                .prepare("INSERT INTO slot (key_group, serial, number, secret) VALUES (?1, ?2, ?3, ?4)")?;
+            let mut insert = transaction.prepare(
+                "INSERT INTO slot (key_group, serial, number, secret, ends) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
             for slot in slots {
-                insert.execute(params![key.group(), key.serial(), slot.number, slot.secret.as_bytes()])?;
+                let (number, secret) = (slot.number, slot.secret.as_bytes());
+                insert.execute(params![key.group(), key.serial(), number, secret, ends.as_second()])?;
             }
             Ok(())
         })
@@ -244,15 +310,16 @@ impl Store {
     }
 
     /// Assigns the next free slot of its key to an Installation ID and notes the activation, both or
-    /// neither; `None` when every slot is taken.
+    /// neither; `None` when every slot is taken, or its certificate has ended.
     pub fn assign_slot(&mut self, installation_id: &InstallationId, at: Timestamp) -> Result<Option<Slot>> {
         let key = installation_id.key();
         self.database.change(|transaction| {
             let free = transaction
                 .query_row(
                     "SELECT number, secret FROM slot
-                     WHERE key_group = ?1 AND serial = ?2 AND installation_id IS NULL ORDER BY number LIMIT 1",
-                    params![key.group(), key.serial()],
+                     WHERE key_group = ?1 AND serial = ?2 AND installation_id IS NULL AND ends > ?3
+                     ORDER BY number LIMIT 1",
+                    params![key.group(), key.serial(), at.as_second()],
                     slot,
                 )
                 .optional()?;
@@ -261,7 +328,7 @@ impl Store {
                 "UPDATE slot SET installation_id = ?4 WHERE key_group = ?1 AND serial = ?2 AND number = ?3",
                 params![key.group(), key.serial(), free.number, installation_id.digits()],
             )?;
-            insert_activation(transaction, installation_id, How::Phone, at)?;
+            insert_activation(transaction, installation_id, How::Phone, None, at)?;
             Ok(Some(free))
         })
     }
@@ -271,17 +338,23 @@ fn insert_activation(
     transaction: &Transaction<'_>,
     installation_id: &InstallationId,
     how: How,
+    issued: Option<(&[u8; 32], &str)>,
     at: Timestamp,
 ) -> rusqlite::Result<()> {
     let key = installation_id.key();
     transaction.execute(
-        "INSERT INTO activation (key_group, serial, hardware, how, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO activation
+             (key_group, serial, hardware, how, at, installation_id, request, chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             key.group(),
             key.serial(),
             installation_id.hardware().to_string(),
             how.as_str(),
-            at.as_second()
+            at.as_second(),
+            installation_id.digits(),
+            issued.map(|(request, _)| request),
+            issued.map(|(_, chain)| chain),
         ],
     )?;
     Ok(())
@@ -323,11 +396,15 @@ CREATE TABLE product_key (
     blocked INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (key_group, serial)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX blocked_key ON product_key (key_group, serial) WHERE blocked = 1;
+CREATE TABLE revocation_list (number INTEGER NOT NULL) STRICT;
+INSERT INTO revocation_list (number) VALUES (1);
 CREATE TABLE slot (
     key_group INTEGER NOT NULL,
     serial INTEGER NOT NULL,
     number INTEGER NOT NULL,
     secret BLOB NOT NULL,
+    ends INTEGER NOT NULL,
     installation_id TEXT UNIQUE,
     PRIMARY KEY (key_group, serial, number),
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
@@ -339,7 +416,11 @@ CREATE TABLE activation (
     hardware TEXT NOT NULL,
     how TEXT NOT NULL,
     at INTEGER NOT NULL,
+    installation_id TEXT NOT NULL,
+    request BLOB,
+    chain TEXT,
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
 ) STRICT;
 CREATE INDEX activation_by_key ON activation (key_group, serial);
+CREATE UNIQUE INDEX activation_by_request ON activation (installation_id, request);
 ";

@@ -16,6 +16,8 @@ use quorate_core::identifier::VendorId;
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Interval, Timestamp, signed};
+use quorate_edge::clock::Clock;
+use quorate_edge::https::ServiceClient;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use reqwest::Method;
 use rustls::RootCertStore;
@@ -80,6 +82,41 @@ async fn six_hosts_each_nine_times_again() {
     );
     // Another machine's turns are its own.
     assert_eq!(web.activate(body(&key, 2, &pair)).await.status(), 200);
+}
+
+/// A host whose answer was lost asks again in the same words, and so does who has recorded it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_again_is_not_counted() {
+    let vendor = Vendor::new();
+    let (key, web) = (vendor.key(HOST_KEYS), Web::serve(&vendor).await);
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let same = body(&key, 1, &pair);
+    let (status, _, first) = parts(web.activate(same.clone()).await).await;
+    assert_eq!(status, 200);
+    for _ in 0..20 {
+        let (status, _, again) = parts(web.activate(same.clone()).await).await;
+        assert_eq!((status, &again["certificate-chain"]), (200, &first["certificate-chain"]));
+    }
+    // Nine other requests are left to this host, and then the first is still answered.
+    for _ in 1..=9 {
+        assert_eq!(web.activate(body(&key, 1, &pair)).await.status(), 200);
+    }
+    assert_eq!(web.activate(body(&key, 1, &pair)).await.status(), 409);
+    assert_eq!(web.activate(same.clone()).await.status(), 200);
+    // A key that is blocked is activated no more, whatever was granted before.
+    vendor.run(&["key", "block", &key.id().to_string()]).succeeds();
+    assert_eq!(web.activate(same).await.status(), 403);
+}
+
+/// Nobody restarts a service that runs well: its certificate lasts as long as the activation CA.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_own_certificate_lasts_for_years() {
+    let vendor = Vendor::new();
+    let web = Web::serve(&vendor).await;
+    let later = Clock::new(|| Interval::days(9 * 365).after(Timestamp::now()));
+    let url = format!("https://{}", web.address);
+    let service = ServiceClient::new(&url, &web.root, None, &later).unwrap();
+    assert!(service.get("/v1/revocations").await.is_ok());
 }
 
 /// Requests that come together are decided one after the other.
@@ -172,45 +209,35 @@ async fn an_oversized_request_is_refused_by_its_size() {
 async fn nobody_is_activated_without_proof_that_he_holds_the_key() {
     let vendor = Vendor::new();
     let (key, blocked, mak) = (vendor.key(HOST_KEYS), vendor.key(HOST_KEYS), vendor.key(MAKS));
+    let taken_back = vendor.key(HOST_KEYS);
     let web = Web::serve(&vendor).await;
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-    let wrong_proof = |answer| {
+    let wrong_proof = |answer, key: KeyId| {
         is_problem(
             answer,
             403,
             "Q404",
             "The proof that the caller holds the product key does not hold.",
-            "the proof that the sender holds product key 00096-000-000001 does not hold",
-            "install the product key on the host again (`quorate-host ipk`), then `quorate-host ato`",
+            &format!("the proof that the sender holds product key {key} of this vendor does not hold"),
+            "compare the key with its certificate and install it on the host again (`quorate-host upk`, \
+             `quorate-host ipk`), then `quorate-host ato`",
         );
     };
     // A proof for another signing request (someone on the way puts his own key in), for none, and garbage.
     let other = request(&key, 1, &KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
     let mut exchanged = request(&key, 1, &pair);
     exchanged["proof"] = other["proof"].clone();
-    wrong_proof(parts(web.activate(exchanged.to_string()).await).await);
+    wrong_proof(parts(web.activate(exchanged.to_string()).await).await, key.id());
     for proof in ["", "AAAA", "not base64!"] {
         exchanged["proof"] = json!(proof);
-        wrong_proof(parts(web.activate(exchanged.to_string()).await).await);
+        wrong_proof(parts(web.activate(exchanged.to_string()).await).await, key.id());
     }
-    let guessed = ProductKey::new(key.id(), [1; 8]);
-    is_problem(
-        parts(web.activate(body(&guessed, 1, &pair)).await).await,
-        400,
-        "Q104",
-        "An Installation ID is mistyped or was made with another key.",
-        "the Installation ID was not made with product key 00096-000-000001",
-        "read the ID again from the machine (`quorate-host dti`), after installing the right key there",
-    );
-    let unissued = ProductKey::new(KeyId::new(96, 9).unwrap(), [1; 8]);
-    is_problem(
-        parts(web.activate(body(&unissued, 1, &pair)).await).await,
-        404,
-        "Q401",
-        "The activation service does not know this product key.",
-        "product key 00096-000-000009 was not issued by this vendor",
-        "compare the key with its certificate; `quorate-vendor key list` shows those issued",
-    );
+    // Whoever guesses learns nothing: neither that the key was issued, nor that it is blocked.
+    vendor.run(&["key", "block", &taken_back.id().to_string()]).succeeds();
+    for id in [key.id(), taken_back.id(), KeyId::new(96, 9).unwrap()] {
+        let guessed = ProductKey::new(id, [1; 8]);
+        wrong_proof(parts(web.activate(body(&guessed, 1, &pair)).await).await, id);
+    }
     is_problem(
         parts(web.activate(body(&mak, 1, &pair)).await).await,
         409,
@@ -322,6 +349,12 @@ async fn catalog_and_revocations_are_signed_documents() {
     let list = document("/v1/revocations").await;
     let list = signed::verify::<RevocationList>(&list, &web.root, &contoso(), now()).unwrap().document;
     assert_eq!((list.number, list.keys), (2, BTreeSet::from([key.id()])));
+    // Each list is signed once. Blocking the key again makes no other.
+    vendor.run(&["key", "block", &key.id().to_string()]).succeeds();
+    let again = document("/v1/revocations").await;
+    assert_eq!(document("/v1/revocations").await, again);
+    let again = signed::verify::<RevocationList>(&again, &web.root, &contoso(), now()).unwrap().document;
+    assert_eq!(again.number, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,29 @@ fn a_vendor_is_set_up_once() {
     assert!(vendor.run(&["key", "list"]).succeeds().starts_with(&key.id().to_string()));
 }
 
+/// The root's directory is to be moved away; what the service needs must not be moved with it, nor stay.
+#[test]
+fn the_roots_directory_is_not_in_the_services() {
+    let vendor = Vendor::nowhere();
+    let service = vendor.service_directory();
+    std::os::unix::fs::symlink(vendor.path("."), vendor.path("link")).unwrap();
+    for root in [service.clone(), service.join("root"), vendor.path("link/vendor/a/../root")] {
+        let root = root.to_str().unwrap();
+        let init =
+            ["init", "--vendor", "contoso", "--name", "C", "--url", "https://127.0.0.1", "--root-dir", root];
+        vendor.run(&init).fails(
+            &format!(
+                "Q507: the root's directory {root} is in the service's, {}: \
+                 the root's key must not stay where the service runs",
+                service.display()
+            ),
+            "choose a directory elsewhere with --root-dir, best on a medium that can be taken away",
+        );
+    }
+    assert!(!service.exists());
+    vendor.init("contoso", "https://127.0.0.1").succeeds();
+}
+
 #[test]
 fn a_vendor_id_is_a_dns_label() {
     let vendor = Vendor::nowhere();
@@ -174,7 +197,7 @@ fn a_product_file_with_a_mistake_is_refused_and_the_mistake_named() {
         line_of("rearm-limit"),
         "unknown field `rearm-limits`, expected one of `threshold`, `activation-interval`, \
          `renewal-interval`, `validity`, `initial-grace`, `grace`, `after-grace`, `cmid-retention`, \
-         `clock-tolerance`, `rearm-limit`",
+         `clock-tolerance`, `rearm-limit`, `hardware`",
         compare,
     );
     refused(
@@ -264,7 +287,15 @@ fn packs_are_for_host_keys_that_were_issued() {
     );
     vendor.pack(blocked.id(), 1).fails(&is_blocked(&blocked), BLOCKED_NEXT);
     vendor.pack(blocked.id(), 0).is_wrong_usage("invalid value '0' for '--slots <N>'");
-    vendor.run(&["pack", "96-1", "--out", "x"]).is_wrong_usage("invalid value '96-1' for '<KEY>'");
+    // Somebody may have typed the product key itself, so it is not repeated.
+    for typed in ["96-1", &vendor.key(HOST_KEYS).reveal()] {
+        for arguments in [&["pack", typed, "--out", "x"][..], &["key", "block", typed]] {
+            vendor.run(arguments).fails(
+                "Q106: what was given is not a key id",
+                "write group and serial as in \"00096-000-000004\"; `key list` shows them",
+            );
+        }
+    }
     assert!(!vendor.path("host.pack").exists());
     let nowhere = vendor.path("missing/host.pack");
     let key = vendor.key(HOST_KEYS).id().to_string();

@@ -16,7 +16,7 @@ use quorate_core::{Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
-use quorate_edge::server::{self, Limits};
+use quorate_edge::server;
 use quorate_host::keys;
 use quorate_host::server::Options;
 use quorate_host::store::Store;
@@ -90,9 +90,9 @@ impl Vendor {
         let pack = self.service.pack(key.id(), 1).unwrap();
         let now = self.clock.now();
         {
-            let mut store = Store::open(directory.path()).unwrap();
-            let hardware = machine(0).components().id();
-            let installed = keys::install(&mut store, &key.reveal(), &pack, hardware, now).unwrap();
+            let mut store = Store::open_or_create(directory.path()).unwrap();
+            let hardware = machine(0).components();
+            let installed = keys::install(&mut store, &key.reveal(), &pack, &hardware, now).unwrap();
             let spoken = self.service.confirm(&installed.installed.installation_id).unwrap().to_string();
             keys::confirm(&mut store, installed, &spoken, now).unwrap();
         }
@@ -124,11 +124,7 @@ impl Host {
     async fn serve(directory: TempDir, clock: Clock) -> Self {
         let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let options = Options {
-            directory: directory.path().to_owned(),
-            limits: Limits::default(),
-            publications: vec![],
-        };
+        let options = Options::new(directory.path().to_owned(), machine(0).components());
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             // A test that ends drops the other half.

@@ -25,11 +25,12 @@ use quorate_edge::clock::Clock;
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
+use quorate_edge::server;
 use quorate_proto::request;
 use quorate_proto::v1::ActivateRequest;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::service::{self, Service, Vendor};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -69,6 +70,26 @@ impl Site {
         let pack = site.vendor.pack(site.key.id(), 3).unwrap();
         site.write("office.pack", pack.as_bytes());
         site
+    }
+
+    /// A customer whose vendor's service can be reached, and whose host is activated there.
+    pub async fn online() -> Self {
+        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let site = Self::of_vendor("contoso", &format!("https://{}", listener.local_addr().unwrap()));
+        let service = Service::open(&site.directory.path().join("vendor"), Clock::system()).unwrap();
+        let tls = service.authority().service_tls("127.0.0.1", Clock::system().now()).unwrap();
+        tokio::spawn(quorate_vendor::command::serve(service, tls, listener, std::future::pending()));
+        assert_eq!(stderr(&site.install(&site.key.reveal(), &site.pack)), "");
+        assert_eq!(stderr(&site.run(&["ato"])), "");
+        site
+    }
+
+    /// Issues another host key, with its pack.
+    pub fn another_key(&mut self) -> (ProductKey, PathBuf) {
+        let key = self.issue(HOST_KEYS);
+        let pack = self.vendor.pack(key.id(), 3).unwrap();
+        let pack = self.write(&format!("{}.pack", key.id()), pack.as_bytes());
+        (key, pack)
     }
 
     /// A customer whose host key is installed, but not activated.
@@ -285,6 +306,15 @@ pub fn request() -> ActivateRequest {
         nonce: random::nonce(),
         previous_cmid: None,
     })
+}
+
+/// Tries until it is so, for as long as anything here may take.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "{what}: still not so");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// The port in the daemon's log, as soon as it is there.
