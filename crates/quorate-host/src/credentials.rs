@@ -13,13 +13,13 @@ use quorate_core::{Code, Error, Result, Timestamp};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Every credential that is active on this host.
 #[derive(Debug, Default)]
 pub struct Active {
-    vendors: HashMap<VendorId, VendorCredentials>,
+    vendors: BTreeMap<VendorId, VendorCredentials>,
 }
 
 /// What the host has of one vendor.
@@ -79,6 +79,11 @@ impl Active {
                 "activate the host: `quorate-host ato`, or by telephone `dti` and `atp`",
             )
         })
+    }
+
+    /// The catalogs of the vendors for which this host answers.
+    pub fn serving(&self) -> impl Iterator<Item = &Catalog> {
+        self.vendors.values().filter(|vendor| !vendor.keys.is_empty()).map(|vendor| &vendor.catalog)
     }
 
     fn add(&mut self, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<()> {

@@ -17,7 +17,7 @@ use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
 use quorate_proto::{request, status};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -66,7 +66,8 @@ pub async fn serve(
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
-    if !keys.iter().any(is_activated) {
+    let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
+    if !keys.iter().any(activated) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
@@ -79,11 +80,11 @@ pub async fn serve(
 
     let (changed, changes) = watch::channel(revision);
     let rhythm = Rhythm { every: options.every, changes, failures: 0 };
-    let news = Store::open(&options.directory)?;
+    let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
     let tasks = [
-        tokio::spawn(watch_keys(store, credentials, options.hardware, clock.clone(), changed)),
+        tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
         tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
-        tokio::spawn(publish_daily(options.directory, options.publications, port, clock, rhythm)),
+        tokio::spawn(publish_daily(published, credentials, options.publications, port, clock, rhythm)),
     ];
     tracing::info!(port, "the activation host is listening");
     server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
@@ -91,10 +92,6 @@ pub async fn serve(
         task.abort();
     }
     Ok(())
-}
-
-fn is_activated(installed: &Installed) -> bool {
-    installed.key.as_ref().is_ok_and(|key| key.installed.activation.is_some())
 }
 
 /// What the gRPC method needs.
@@ -233,11 +230,12 @@ async fn watch_keys(
             credentials.replace(Active::load(&keys, &hardware, clock.now()));
             Ok(Some(newest))
         };
+        let before = credentials.current();
         match read() {
             Ok(None) => {}
             Ok(Some(newest)) => {
                 loaded = Instant::now();
-                if newest != revision {
+                if newest != revision || before.serving().ne(credentials.current().serving()) {
                     tracing::info!("host keys have changed");
                     changed.send_replace(newest);
                 }
@@ -261,8 +259,14 @@ impl Rhythm {
     async fn wait(&mut self, succeeded: bool) {
         self.failures = if succeeded { 0 } else { self.failures.saturating_add(1) };
         let pause = self.pause();
-        // Nobody is left to tell of changes when the host stops.
-        let _ = tokio::time::timeout(pause, self.changes.changed()).await;
+        let changed = async {
+            if self.changes.changed().await.is_err() {
+                // Nobody is left to tell of changes: the host stops.
+                std::future::pending::<()>().await;
+            }
+        };
+        // Either is a reason to go on.
+        let _ = tokio::time::timeout(pause, changed).await;
     }
 
     /// One minute after the first failure, then two, four and so on, up to an hour.
@@ -295,35 +299,34 @@ async fn fetch_daily(mut store: Store, proxy: Option<String>, clock: Clock, mut 
 
 /// Publishes the host. A failure is an event and never stops the host.
 async fn publish_daily(
-    directory: PathBuf,
+    mut store: Store,
+    credentials: Credentials,
     publications: Vec<Publication>,
     port: u16,
     clock: Clock,
     mut rhythm: Rhythm,
 ) {
     loop {
-        let published = publish(&directory, &publications, port, &clock).await;
-        if let Err(error) = &published {
-            tracing::error!(%error, next = error.next, "DNS publishing failed");
+        let active = credentials.current();
+        let (published, everywhere) = publish(&active, &publications, port, &clock).await;
+        if let Err(error) = store.set(report::PUBLISHED, &published.join(" ")) {
+            tracing::error!(%error, next = error.next, "where the host is published cannot be noted");
         }
-        rhythm.wait(matches!(published, Ok(true))).await;
+        rhythm.wait(everywhere).await;
     }
 }
 
-/// Publishes the record of every vendor of which a key is activated, in every domain, and notes where it
-/// succeeded. Gives whether it did everywhere.
-async fn publish(directory: &Path, publications: &[Publication], port: u16, clock: &Clock) -> Result<bool> {
-    let mut store = Store::open(directory)?;
-    let mut catalogs: Vec<_> = Installed::all(&store, clock.now())?
-        .into_iter()
-        .filter(is_activated)
-        .filter_map(|installed| installed.key.ok())
-        .map(|key| key.catalog)
-        .collect();
-    catalogs.dedup_by(|one, other| one.vendor == other.vendor);
+/// Publishes the record of every vendor for which this host answers, in every domain. Gives the domains in
+/// which it succeeded, and whether it did everywhere.
+async fn publish(
+    active: &Active,
+    publications: &[Publication],
+    port: u16,
+    clock: &Clock,
+) -> (Vec<String>, bool) {
     let mut published = Vec::new();
     let mut everywhere = true;
-    for catalog in &catalogs {
+    for catalog in active.serving() {
         if publications.is_empty() {
             let line = dns::record_line(&catalog.srv_name("YOUR.DOMAIN"), "THIS.HOST.YOUR.DOMAIN", port);
             tracing::info!(record = line, "DNS publishing is off; add this record by hand");
@@ -350,8 +353,7 @@ async fn publish(directory: &Path, publications: &[Publication], port: u16, cloc
             }
         }
     }
-    store.set(report::PUBLISHED, &published.join(" "))?;
-    Ok(everywhere)
+    (published, everywhere)
 }
 
 /// A request is below 400 bytes.

@@ -7,15 +7,22 @@
 mod common;
 
 use common::{OFFICE_HOST, PROGRAM, Site, request, stderr, stdout, until};
+use quorate_client::transport;
+use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Interval};
 use quorate_edge::clock::Clock;
-use quorate_edge::random;
+use quorate_edge::{random, server};
 use quorate_host::keys::{self, HostKey};
+use quorate_host::report;
+use quorate_host::server::Options;
 use quorate_host::store::Store;
 use quorate_proto::v1::ActivateRequest;
 use quorate_vendor::service::{self, Service};
-use std::path::{Path, PathBuf};
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 #[tokio::test]
 async fn a_newer_pack_leaves_the_host_activated() {
@@ -157,6 +164,10 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
     let installed = key(&store);
     assert_eq!(keys::installation_id(&mut store, installed, later()).unwrap(), fresh, "until it is used");
 
+    let shown = report::dlv(&store, &key(&store), &key(&store).installed.hardware, later()).unwrap();
+    assert!(shown.contains("License Status: Unlicensed (Q202: the certificate ended at "), "{shown}");
+    assert!(shown.contains("Activation host is not enabled on this computer: "), "{shown}");
+
     // The pack's other slots have ended as well: the desk does not hand them out.
     let directory = site.directory.path().join("vendor");
     let mut vendor = Service::open(&directory, Clock::new(later)).unwrap();
@@ -168,6 +179,49 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
     let installed = key(&store);
     let activated = keys::confirm(&mut store, installed, &spoken, later()).unwrap();
     assert!(activated.standing(&hardware, later()).unwrap().is_some());
+}
+
+/// The certificate that clients see is one that is valid, as long as there is one; also between two readings
+/// of the keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_leaves_the_place_to_another() {
+    let site = Site::new();
+    let directory = site.directory.path().join("vendor");
+    let seconds_on = Arc::new(AtomicU32::new(0));
+    let clock = {
+        let on = Arc::clone(&seconds_on);
+        Clock::new(move || Interval::seconds(on.load(Ordering::Relaxed)).after(Clock::system().now()))
+    };
+    let hardware = Components::default();
+    let mut store = Store::open_or_create(&site.host_directory()).unwrap();
+    let mut vendor = Service::open(&directory, Clock::system()).unwrap();
+    let products = std::fs::read_to_string(PRODUCTS).unwrap();
+    let name = "name = \"Contoso Office host keys\"";
+    for validity in ["30d", "1825d"] {
+        let products = products.replace(name, &format!("{name}\ncertificate-validity = {validity:?}"));
+        let products = site.write("products.toml", products.as_bytes());
+        vendor.import(service::read_products(&products).unwrap()).unwrap();
+        let key = vendor.issue_keys(common::HOST_KEYS, 1, "").unwrap().remove(0);
+        let pack = vendor.pack(key.id(), 1).unwrap();
+        let now = Clock::system().now();
+        let installed = keys::install(&mut store, &key.reveal(), &pack, &hardware, now).unwrap();
+        let spoken = vendor.confirm(&installed.installed.installation_id).unwrap().to_string();
+        keys::confirm(&mut store, installed, &spoken, now).unwrap();
+    }
+
+    let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let host = listener.local_addr().unwrap();
+    let options = Options::new(site.host_directory(), hardware);
+    tokio::spawn(quorate_host::server::serve(options, listener, clock.clone(), std::future::pending()));
+    let authority = site.vendor.authority();
+    let peer = transport::Peer { root: authority.root(), vendor: authority.vendor(), clock: &clock };
+    let ask = async || {
+        let request = ActivateRequest { client_time_ms: clock.now().as_millisecond(), ..request() };
+        transport::ask(&peer, host, request).await.map(drop)
+    };
+    assert_eq!(ask().await, Ok(()));
+    seconds_on.store(Interval::days(365).as_seconds(), Ordering::Relaxed);
+    assert_eq!(ask().await, Ok(()));
 }
 
 #[tokio::test]
@@ -293,7 +347,7 @@ fn limits_are_from_a_second_to_a_day() {
             assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         }
     }
-    assert!(!PathBuf::from(site.host_directory()).exists());
+    assert!(!site.host_directory().exists());
 }
 
 const PRODUCTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
