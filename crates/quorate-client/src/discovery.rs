@@ -131,6 +131,10 @@ impl Dns {
 
     fn resolver(&self) -> Result<(TokioResolver, Vec<String>)> {
         let unusable = |error: NetError| {
+            let error = match error {
+                NetError::Io(error) => quorate_edge::files::plain(&error),
+                other => other.to_string(),
+            };
             Error::new(
                 Code::DnsUnavailable,
                 format!("no name server is set up on this machine ({error})"),

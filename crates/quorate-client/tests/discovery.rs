@@ -112,8 +112,17 @@ async fn the_first_domain_with_a_host_is_the_one() {
     let server = bind.address.to_string();
     // A domain for which the server fails, or which it refuses, does not end the look.
     for first in [EMPTY, "broken.test", "elsewhere.test"] {
-        let arguments =
-            ["--dns-server", &server, "--domain", first, "--domain", CORP, "--domain", "two.test", "discover"];
+        let arguments = [
+            "--dns-server",
+            &server,
+            "--domain",
+            first,
+            "--domain",
+            CORP,
+            "--domain",
+            "two.test",
+            "discover",
+        ];
         assert_eq!(pc.run(&arguments).succeeds(), format!("{OFFICE} one.corp.test:1688 (DNS)\n"));
     }
     let mut command = quorate(&pc.state(), &pc.machine_file());
@@ -173,10 +182,7 @@ async fn the_nearest_setting_names_the_host() {
     };
     let gone = ClosedPort::new().address.to_string();
     let file = pc.state().with_file_name("host");
-    assert_eq!(
-        run("", "discover").succeeds(),
-        format!("{OFFICE} kms.corp.test:{} (DNS)\n", address.port())
-    );
+    assert_eq!(run("", "discover").succeeds(), format!("{OFFICE} kms.corp.test:{} (DNS)\n", address.port()));
     std::fs::write(&file, format!("{address}\n")).unwrap();
     assert_eq!(run("", "discover").succeeds(), format!("{OFFICE} {address} (this machine's host file)\n"));
     assert_eq!(

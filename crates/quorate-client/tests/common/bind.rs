@@ -18,27 +18,7 @@ impl Bind {
     /// Serves these zones, each a name and its records, and `broken.test`, for which it can only fail. It
     /// refuses all other questions.
     pub fn serving(zones: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().display();
-        let mut configuration = format!(
-            "options {{\n  directory \"{path}\";\n  session-keyfile \"{path}/session.key\";\n  pid-file none;\n  \
-             listen-on {{ 127.0.0.1; }};\n  listen-on-v6 {{ ::1; }};\n  recursion no;\n  \
-             dnssec-validation no;\n  notify no;\n}};\ncontrols {{ }};\n\
-             zone \"broken.test\" {{ type primary; file \"missing\"; }};\n"
-        );
-        for (name, records) in zones {
-            // The lying zones name what is not there, which the server would refuse to load.
-            configuration += &format!(
-                "zone \"{name}\" {{ type primary; file \"{name}.zone\"; check-names ignore; \
-                 check-integrity no; }};\n"
-            );
-            let zone = format!(
-                "$TTL 60\n$ORIGIN {name}.\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\n\
-                 ns A 127.0.0.1\n{records}\n"
-            );
-            std::fs::write(directory.path().join(format!("{name}.zone")), zone).unwrap();
-        }
-        std::fs::write(directory.path().join("named.conf"), configuration).unwrap();
+        let directory = written(zones);
         for _ in 0..10 {
             let address = free_port();
             if let Some(child) = start(&directory, address.port()) {
@@ -63,6 +43,32 @@ impl Drop for Bind {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A directory with `named.conf` and these zones.
+pub fn written(zones: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().display();
+    let mut configuration = format!(
+        "options {{\n  directory \"{path}\";\n  session-keyfile \"{path}/session.key\";\n  pid-file none;\n  \
+         listen-on {{ 127.0.0.1; }};\n  listen-on-v6 {{ ::1; }};\n  recursion no;\n  \
+         dnssec-validation no;\n  notify no;\n}};\ncontrols {{ }};\n\
+         zone \"broken.test\" {{ type primary; file \"missing\"; }};\n"
+    );
+    for (name, records) in zones {
+        // The lying zones name what is not there, which the server would refuse to load.
+        configuration += &format!(
+            "zone \"{name}\" {{ type primary; file \"{name}.zone\"; check-names ignore; \
+             check-integrity no; }};\n"
+        );
+        let zone = format!(
+            "$TTL 60\n$ORIGIN {name}.\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\n\
+             ns A 127.0.0.1\n{records}\n"
+        );
+        std::fs::write(directory.path().join(format!("{name}.zone")), zone).unwrap();
+    }
+    std::fs::write(directory.path().join("named.conf"), configuration).unwrap();
+    directory
 }
 
 /// Starts the server and waits until it answers; nothing when another has taken the port meanwhile.
@@ -113,4 +119,4 @@ fn free_port() -> SocketAddr {
 }
 
 /// An ordinary user's path may lack its directory.
-const NAMED: &str = "/usr/sbin/named";
+pub const NAMED: &str = "/usr/sbin/named";

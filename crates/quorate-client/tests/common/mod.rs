@@ -248,13 +248,8 @@ impl Pc {
 /// The program, in this state directory and on this machine, whatever the environment says.
 pub fn quorate(state: &Path, machine: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    for variable in [
-        "QUORATE_DIR",
-        "QUORATE_MACHINE",
-        "QUORATE_DNS_SERVER",
-        "QUORATE_DOMAIN",
-        "QUORATE_HOST",
-    ] {
+    for variable in ["QUORATE_DIR", "QUORATE_MACHINE", "QUORATE_DNS_SERVER", "QUORATE_DOMAIN", "QUORATE_HOST"]
+    {
         command.env_remove(variable);
     }
     command.env("QUORATE_HOST_FILE", state.with_file_name("host"));
