@@ -2,7 +2,9 @@
 
 use crate::discovery::{Dns, Found};
 use crate::host_address::HostAddress;
+use crate::known_host::{HostSetting, known_host};
 use crate::registration::Vendor;
+use crate::round::Round;
 use crate::store::{LastAttempt, Product, Store, Stored};
 use crate::transport;
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
@@ -17,7 +19,7 @@ use quorate_edge::clock::Clock;
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
 use quorate_proto::request;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One application's product on this machine.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct Client {
     pub(crate) machine: Machine,
     pub(crate) dns: Dns,
     pub(crate) clock: Clock,
+    pub(crate) host_file: Option<PathBuf>,
 }
 
 /// An activation that succeeded.
@@ -61,6 +64,8 @@ pub struct Status {
     pub judged_at: Timestamp,
     /// The intervals in force.
     pub intervals: Intervals,
+    /// The host that is asked before DNS is, if one is known.
+    pub host: Result<Option<(HostAddress, Found)>>,
     /// The response by which the product is activated, or why there is none that holds.
     pub license: Result<Option<activation::ActivationResponse>>,
 }
@@ -97,7 +102,13 @@ impl Client {
     /// The product of an application of a registered vendor.
     pub fn new(vendor: Vendor, application: ApplicationId, machine: Machine, dns: Dns, clock: Clock) -> Self {
         let store = Store::new(&vendor.directory, application);
-        Self { vendor, store, machine, dns, clock }
+        Self { vendor, store, machine, dns, clock, host_file: None }
+    }
+
+    /// The same, heeding what this machine says about its host: the environment and this file. They are read
+    /// whenever a host is asked.
+    pub fn with_host_file(self, file: PathBuf) -> Self {
+        Self { host_file: Some(file), ..self }
     }
 
     /// Every registered product in a state directory, by the root that was registered with it, and what is
@@ -109,7 +120,7 @@ impl Client {
             match vendor.and_then(|vendor| Ok((Store::all(&vendor.directory)?, vendor))) {
                 Ok((stores, vendor)) => clients.extend(stores.into_iter().map(|store| {
                     let (vendor, machine, dns) = (vendor.clone(), machine.clone(), dns.clone());
-                    Self { vendor, store, machine, dns, clock: clock.clone() }
+                    Self { vendor, store, machine, dns, clock: clock.clone(), host_file: None }
                 })),
                 Err(error) => errors.push(error),
             }
@@ -144,8 +155,9 @@ impl Client {
         let state = license_state::evaluate(&policy, &facts, judged_at);
         let license = stored.product.license(sku.id, trust, now);
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
+        let host = self.known_host(&stored.product);
         let Stored { product, damage, .. } = stored;
-        Ok(Status { product, damage, sku, policy, state, judged_at, intervals, license })
+        Ok(Status { product, damage, sku, policy, state, judged_at, intervals, host, license })
     }
 
     /// Asks a host and keeps what came of it. A failure leaves the license that was held before untouched.
@@ -218,10 +230,10 @@ impl Client {
     /// The hosts to ask, in order, with how they were found; or why there are none.
     pub async fn discover(&self) -> Result<Vec<(HostAddress, Found)>> {
         let product = self.store.read(&self.machine, self.clock.now())?.product;
-        if let Some(host) = product.fixed_host {
-            return Ok(vec![(host, Found::SetByHand)]);
+        let mut hosts = Vec::from_iter(self.known_host(&product)?);
+        if hosts.iter().any(|(_, found)| found.is_set()) {
+            return Ok(hosts);
         }
-        let mut hosts: Vec<_> = product.cached_host.into_iter().map(|host| (host, Found::Cached)).collect();
         match self.published().await {
             Ok(published) => hosts.extend(published.into_iter().map(|host| (host, Found::Dns))),
             Err(error) if hosts.is_empty() => return Err(error),
@@ -229,6 +241,14 @@ impl Client {
             Err(_) => {}
         }
         Ok(hosts)
+    }
+
+    fn known_host(&self, product: &Product) -> Result<Option<(HostAddress, Found)>> {
+        let setting = match &self.host_file {
+            Some(file) if product.fixed_host.is_none() => HostSetting::read(file)?,
+            _ => HostSetting::default(),
+        };
+        known_host(product.fixed_host.as_ref(), &setting, product.cached_host.as_ref())
     }
 
     /// Asks one host after the other until one answers. Whatever happens, says what was learnt of revocations.
@@ -239,31 +259,27 @@ impl Client {
     }
 
     async fn ask_hosts_in_turn(&self, asking: &Stored, revocations: &mut Revocations) -> Result<Answer> {
-        if let Some(host) = &asking.product.fixed_host {
-            return self.ask_host(asking, host, Found::SetByHand, revocations).await;
-        }
-        let mut failure: Option<Error> = None;
-        if let Some(host) = &asking.product.cached_host {
-            match self.ask_host(asking, host, Found::Cached, revocations).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failure = Some(error),
+        let mut round = Round::default();
+        if let Some((host, found)) = self.known_host(&asking.product)? {
+            match self.ask_host(asking, &host, found, revocations).await {
+                Err(error) if !found.is_set() => round.strike(&host, error),
+                asked => return asked,
             }
         }
-        let published = match (self.published().await, failure.clone()) {
-            (Ok(published), _) => published,
-            // What the host said that answered last time says more than that DNS has no other.
-            (Err(_), Some(failure)) if failure.code != Code::HostUnreachable => return Err(failure),
-            (Err(error), _) => return Err(error),
+        let published = match self.published().await {
+            Ok(published) => published,
+            Err(error) => return Err(round.failure_without_dns(error)),
         };
         for host in published {
+            if round.has_struck(&host) {
+                continue;
+            }
             match self.ask_host(asking, &host, Found::Dns, revocations).await {
                 Ok(answer) => return Ok(answer),
-                // What a host answered says more than that another could not be reached.
-                Err(error) if error.code == Code::HostUnreachable && failure.is_some() => {}
-                Err(error) => failure = Some(error),
+                Err(error) => round.strike(&host, error),
             }
         }
-        Err(failure.unwrap_or_else(|| {
+        Err(round.failure().unwrap_or_else(|| {
             Error::new(
                 Code::NoHostFound,
                 "DNS names no host that could be asked",
@@ -273,12 +289,7 @@ impl Client {
     }
 
     async fn published(&self) -> Result<Vec<HostAddress>> {
-        self.dns
-            .hosts(&self.vendor.catalog, |total| match total.checked_add(1) {
-                Some(choices) => u32::from_be_bytes(random::bytes()) % choices,
-                None => u32::from_be_bytes(random::bytes()),
-            })
-            .await
+        self.dns.hosts(&self.vendor.catalog, random::up_to).await
     }
 
     async fn ask_host(
@@ -288,36 +299,23 @@ impl Client {
         found: Found,
         revocations: &mut Revocations,
     ) -> Result<Answer> {
-        let mut failure: Option<Error> = None;
-        for address in self.dns.addresses(host).await? {
-            let mut asking = asking.clone();
-            match self.ask_address(&mut asking, address, revocations).await {
-                Ok((accepted, jws)) => {
-                    return Ok(Answer { product: asking.product, accepted, jws, host: host.clone(), found });
-                }
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        Err(failure.unwrap_or_else(|| {
-            Error::new(
-                Code::HostUnreachable,
-                format!("the host's name {} has no address in DNS", host.name),
-                "set the host by its IP address: `quorate set-host ADDRESS`",
-            )
-        }))
+        let addresses = self.dns.addresses(host).await?;
+        let mut asking = asking.clone();
+        let (accepted, jws) = self.ask_addresses(&mut asking, &addresses, revocations).await?;
+        Ok(Answer { product: asking.product, accepted, jws, host: host.clone(), found })
     }
 
     /// Asks once and, when the host has seen this CMID on other hardware, once more with a new one.
-    async fn ask_address(
+    async fn ask_addresses(
         &self,
         asking: &mut Stored,
-        address: std::net::SocketAddr,
+        addresses: &[std::net::SocketAddr],
         revocations: &mut Revocations,
     ) -> Result<(AcceptedResponse, String)> {
         let peer = self.peer();
         for attempt in 1..=2 {
             let request = self.request(asking)?;
-            let answer = transport::ask(&peer, address, request::to_wire(&request)).await?;
+            let answer = transport::ask(&peer, addresses, request::to_wire(&request)).await?;
             self.note_revocations(asking, &answer.revocations, revocations);
             let accepted = activation::accept(
                 &answer.response,

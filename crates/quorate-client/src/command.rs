@@ -3,7 +3,7 @@
 use crate::activation::{Activated, Client};
 use crate::discovery::Dns;
 use crate::host_address::HostAddress;
-use crate::{doctor, registration, renewal, report};
+use crate::{doctor, known_host, registration, renewal, report};
 use clap::{Parser, Subcommand};
 use quorate_core::identifier::ActivationId;
 use quorate_core::{Code, Error, Result};
@@ -42,9 +42,26 @@ struct Arguments {
         global = true
     )]
     dns_server: Option<SocketAddr>,
-    /// Look for hosts in this domain instead of the system's suffix and search list.
-    #[arg(long, value_name = "DOMAIN", env = "QUORATE_DOMAIN", hide_env_values = true, global = true)]
-    domain: Option<String>,
+    /// Look for hosts in this domain instead of the system's suffix and search list; may be repeated.
+    #[arg(
+        long = "domain",
+        value_name = "DOMAIN",
+        env = "QUORATE_DOMAIN",
+        value_delimiter = ',',
+        hide_env_values = true,
+        global = true
+    )]
+    domains: Vec<String>,
+    /// The file that names this machine's host when neither a command nor QUORATE_HOST does.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "QUORATE_HOST_FILE",
+        hide_env_values = true,
+        default_value = known_host::FILE,
+        global = true
+    )]
+    host_file: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -95,7 +112,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let machine = Machine::read(arguments.machine.as_deref())?;
-    let dns = Dns { server: arguments.dns_server, domain: arguments.domain };
+    let dns = Dns { server: arguments.dns_server, domains: arguments.domains };
     let directory = arguments.dir;
     let clients = || -> Result<Vec<Client>> {
         let (clients, mut errors) = Client::all(&directory, &machine, &dns, clock)?;
@@ -113,7 +130,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 "`quorate register CATALOG --root FILE`, or name the directory with --dir",
             ));
         }
-        Ok(clients)
+        Ok(clients.into_iter().map(|client| client.with_host_file(arguments.host_file.clone())).collect())
     };
     match arguments.command {
         Command::Register { catalog, root, product } => {

@@ -1,15 +1,18 @@
 //! Discovery: where the activation host is.
 //!
-//! In this order: a host set by hand; the one that answered last; SRV records in the primary DNS suffix and
-//! then in each name of the search list. Among records the order is RFC 2782's: lowest priority first, and
-//! among equals a random draw by weight. A host that does not answer is left out and another is drawn.
+//! In this order: a host that is known already ([`crate::known_host`]); SRV records in the primary DNS suffix
+//! and then in each name of the search list, in the order of [`crate::srv`]. A host that fails is struck and
+//! the next is asked ([`crate::round`]).
 
+use crate::happy_eyeballs;
 use crate::host_address::HostAddress;
+use crate::srv::{self, Srv};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{RData, Record};
 use quorate_core::catalog::Catalog;
 use quorate_core::{Code, Error, Result};
 use std::fmt;
@@ -21,31 +24,33 @@ use std::time::Duration;
 pub enum Found {
     /// The administrator set it.
     SetByHand,
+    /// The environment variable names it.
+    Environment,
+    /// The machine's file names it.
+    MachineFile,
     /// It answered last time.
     Cached,
     /// An SRV record names it.
     Dns,
 }
 
+impl Found {
+    /// Whether somebody has set the host, which is then the only one asked.
+    pub fn is_set(self) -> bool {
+        matches!(self, Found::SetByHand | Found::Environment | Found::MachineFile)
+    }
+}
+
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Found::SetByHand => "set by hand",
+            Found::Environment => "environment variable QUORATE_HOST",
+            Found::MachineFile => "this machine's host file",
             Found::Cached => "answered last time",
             Found::Dns => "DNS",
         })
     }
-}
-
-/// One SRV record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Srv {
-    /// Lower is tried first.
-    pub priority: u16,
-    /// Drawn more often among equals.
-    pub weight: u16,
-    /// The host.
-    pub host: HostAddress,
 }
 
 /// Where names are looked up.
@@ -53,8 +58,8 @@ pub struct Srv {
 pub struct Dns {
     /// A name server to ask instead of the system's.
     pub server: Option<SocketAddr>,
-    /// The domain to look in instead of the system's suffix and search list.
-    pub domain: Option<String>,
+    /// The domains to look in, one after the other, instead of the system's suffix and search list.
+    pub domains: Vec<String>,
 }
 
 impl Dns {
@@ -72,28 +77,34 @@ impl Dns {
                 "set the host by hand: `quorate set-host HOST`, or name a domain with --domain",
             ));
         }
-        let mut names = Vec::new();
+        let (mut negative, mut failure) = (Vec::new(), None);
         for domain in &domains {
             let name = catalog.srv_name(domain);
-            match resolver.srv_lookup(name.clone()).await {
-                Ok(lookup) => {
-                    let records: Vec<Srv> =
-                        lookup.answers().iter().filter_map(|record| srv(&record.data)).collect();
-                    if !records.is_empty() {
-                        return Ok(in_order(records, &mut draw));
+            let why = match resolver.srv_lookup(name.clone()).await {
+                Ok(lookup) => match usable(lookup.answers()) {
+                    Ok(records) => return Ok(srv::in_order(records, &mut draw)),
+                    Err(why) => why,
+                },
+                Err(error) => match absence(&error) {
+                    Some(why) => why,
+                    // It would not answer for the next domain either.
+                    None if matches!(error, NetError::Timeout) => return Err(self.unavailable(&error, &name)),
+                    // One domain that is set up wrongly does not stop the look in the next.
+                    None => {
+                        failure = failure.or_else(|| Some(self.unavailable(&error, &name)));
+                        continue;
                     }
-                }
-                // NXDOMAIN and an empty answer both say: there is none.
-                Err(error) if error.is_nx_domain() || error.is_no_records_found() => {}
-                Err(error) => return Err(self.unavailable(&error, &name)),
-            }
-            names.push(name);
+                },
+            };
+            negative.push(format!("{name} {why}"));
         }
-        Err(Error::new(
-            Code::NoHostFound,
-            format!("no host is published in DNS: there is no SRV record {}", names.join(" nor ")),
-            "publish the host there, or set it by hand: `quorate set-host HOST`",
-        ))
+        Err(failure.unwrap_or_else(|| {
+            Error::new(
+                Code::NoHostFound,
+                format!("no host is published in DNS: {}", negative.join("; ")),
+                "publish the host there, or set it by hand: `quorate set-host HOST`",
+            )
+        }))
     }
 
     /// The addresses of a host.
@@ -103,7 +114,7 @@ impl Dns {
         }
         let (resolver, _) = self.resolver()?;
         let found = resolver.lookup_ip(host.name.clone()).await.map_err(|error| {
-            if error.is_nx_domain() || error.is_no_records_found() {
+            if absence(&error).is_some() {
                 Error::new(
                     Code::HostUnreachable,
                     format!("the host's name {} has no address in DNS", host.name),
@@ -113,11 +124,17 @@ impl Dns {
                 self.unavailable(&error, &host.name)
             }
         })?;
-        Ok(found.iter().map(|address| SocketAddr::new(address, host.port)).collect())
+        let found: Vec<SocketAddr> =
+            found.iter().map(|address| SocketAddr::new(address, host.port)).collect();
+        Ok(happy_eyeballs::interleave(&found))
     }
 
     fn resolver(&self) -> Result<(TokioResolver, Vec<String>)> {
         let unusable = |error: NetError| {
+            let error = match error {
+                NetError::Io(error) => quorate_edge::files::plain(&error),
+                other => other.to_string(),
+            };
             Error::new(
                 Code::DnsUnavailable,
                 format!("no name server is set up on this machine ({error})"),
@@ -136,13 +153,7 @@ impl Dns {
             None => {
                 let (config, options) =
                     hickory_resolver::system_conf::read_system_conf().map_err(unusable)?;
-                // The primary suffix first, then the search list, each once.
-                for name in config.domain().into_iter().chain(config.search()) {
-                    let name = name.to_string();
-                    if !name.trim_matches('.').is_empty() && !system_domains.contains(&name) {
-                        system_domains.push(name);
-                    }
-                }
+                system_domains = suffixes(&config);
                 let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
                 *builder.options_mut() = options;
                 builder
@@ -151,10 +162,11 @@ impl Dns {
         let options = builder.options_mut();
         options.timeout = PATIENCE;
         options.attempts = 1;
+        options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
         // A look-up is wanted when the last answer has turned out wrong.
         options.cache_size = 0;
         let resolver = builder.build().map_err(unusable)?;
-        Ok((resolver, self.domain.clone().map_or(system_domains, |domain| vec![domain])))
+        Ok((resolver, if self.domains.is_empty() { system_domains } else { self.domains.clone() }))
     }
 
     fn unavailable(&self, error: &NetError, name: &str) -> Error {
@@ -162,7 +174,10 @@ impl Dns {
             self.server.map_or_else(|| "the system's name server".to_owned(), |server| server.to_string());
         let why = match error {
             NetError::Timeout => format!("did not answer within {} seconds", 2 * PATIENCE.as_secs()),
+            NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => "refused (REFUSED)".to_owned(),
+            NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => "failed (SERVFAIL)".to_owned(),
             NetError::Dns(DnsError::ResponseCode(code)) => format!("answered {code}"),
+            NetError::Dns(DnsError::NoRecordsFound(_)) => "only referred to other name servers".to_owned(),
             other => format!("could not be asked ({other})"),
         };
         Error::new(
@@ -173,43 +188,52 @@ impl Dns {
     }
 }
 
-/// Puts SRV records in the order in which RFC 2782 has them tried. `draw(n)` gives a random number from 0 to
-/// n, both included.
-pub fn in_order(mut records: Vec<Srv>, draw: &mut impl FnMut(u32) -> u32) -> Vec<HostAddress> {
-    // Weight 0 goes first within a priority, so that it has a small chance of being drawn.
-    records.sort_by_key(|record| (record.priority, record.weight));
-    let mut ordered = Vec::new();
-    while let Some(first) = records.first() {
-        let priority = first.priority;
-        let equals = records.iter().take_while(|record| record.priority == priority);
-        let total = equals.clone().map(|record| u32::from(record.weight)).sum();
-        let index = if total == 0 {
-            // Weight 0 everywhere is the usual case: each host has the same chance.
-            let others = u32::try_from(equals.count()).unwrap_or(u32::MAX) - 1;
-            usize::try_from(draw(others)).ok()
-        } else {
-            let drawn = draw(total);
-            let mut running = 0;
-            equals.clone().position(|record| {
-                running += u32::from(record.weight);
-                running >= drawn
-            })
-        };
-        ordered.push(records.remove(index.unwrap_or(0)).host);
+/// The primary suffix, then the search list, each once.
+fn suffixes(config: &ResolverConfig) -> Vec<String> {
+    let mut suffixes = Vec::new();
+    for name in config.domain().into_iter().chain(config.search()) {
+        let name = name.to_string().trim_end_matches('.').to_ascii_lowercase();
+        if !name.is_empty() && !suffixes.contains(&name) {
+            suffixes.push(name);
+        }
     }
-    ordered
+    suffixes
 }
 
-fn srv(data: &RData) -> Option<Srv> {
-    let RData::SRV(srv) = data else { return None };
-    // A target of "." says that there is decidedly no such service (RFC 2782).
-    if srv.target.is_root() {
-        return None;
+/// Why there is no record, when the name server says so; none when it does not know.
+fn absence(error: &NetError) -> Option<&'static str> {
+    let NetError::Dns(DnsError::NoRecordsFound(negative)) = error else { return None };
+    match negative.response_code {
+        ResponseCode::NXDomain => Some("does not exist"),
+        // Name servers without the zone's own record are where to ask instead: this one does not know (a lame
+        // delegation, or a server that does not resolve for clients).
+        _ if negative.soa.is_none() && negative.ns.is_some() => None,
+        _ => Some("has no such record"),
     }
-    // A host that answers is kept in the store as text, so one that does not read back is not followed.
-    let name = srv.target.to_string();
-    let host = format!("{}:{}", name.trim_end_matches('.'), srv.port).parse().ok()?;
-    Some(Srv { priority: srv.priority, weight: srv.weight, host })
+}
+
+/// The hosts of an answer, or why there is none among them.
+fn usable(answers: &[Record]) -> std::result::Result<Vec<Srv>, &'static str> {
+    let targets: Vec<_> = answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::SRV(srv) => Some(srv),
+            _ => None,
+        })
+        .collect();
+    if !targets.is_empty() && targets.iter().all(|srv| srv.target.is_root()) {
+        return Err("says that there is no such service here");
+    }
+    let records: Vec<Srv> = targets
+        .into_iter()
+        .filter_map(|srv| {
+            // A host that answers is kept in the store as text, so one that does not read back is not followed.
+            let name = srv.target.to_string();
+            let host = format!("{}:{}", name.trim_end_matches('.'), srv.port).parse().ok()?;
+            Some(Srv { priority: srv.priority, weight: srv.weight, host })
+        })
+        .collect();
+    if records.is_empty() { Err("names nothing that could be a host") } else { Ok(records) }
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -217,37 +241,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(priority: u16, weight: u16, name: &str) -> Srv {
-        Srv { priority, weight, host: HostAddress { name: name.to_owned(), port: 1688 } }
-    }
-
-    fn names(records: &[Srv], draw: u32) -> Vec<String> {
-        in_order(records.to_vec(), &mut |total| draw.min(total)).into_iter().map(|host| host.name).collect()
-    }
+    use hickory_resolver::system_conf::parse_resolv_conf;
 
     #[test]
-    fn lower_priorities_go_first_and_weights_are_drawn() {
-        let records = [record(10, 0, "last"), record(0, 1, "light"), record(0, 3, "heavy")];
-        assert_eq!(names(&records, 0), ["light", "heavy", "last"]);
-        assert_eq!(names(&records, 1), ["light", "heavy", "last"]);
-        assert_eq!(names(&records, 2), ["heavy", "light", "last"]);
-        assert_eq!(names(&records, 4), ["heavy", "light", "last"]);
-        assert_eq!(names(&[], 0), [""; 0]);
-    }
-
-    #[test]
-    fn without_weights_each_host_has_the_same_chance() {
-        let records = [record(0, 0, "a"), record(0, 0, "b"), record(0, 0, "c")];
-        let firsts: Vec<String> = (0..3).map(|draw| names(&records, draw).remove(0)).collect();
-        assert_eq!(firsts, ["a", "b", "c"]);
-    }
-
-    /// Among weights 1 and 3 the heavier is first in three of four draws: over every possible draw, exactly.
-    #[test]
-    fn weights_have_their_share() {
-        let records = [record(0, 10, "light"), record(0, 30, "heavy")];
-        let heavy_first = (1..=40).filter(|draw| names(&records, *draw)[0] == "heavy").count();
-        assert_eq!(heavy_first, 30);
+    fn the_primary_suffix_goes_before_the_search_list() {
+        for (file, expected) in [
+            ("domain corp.test\nnameserver 127.0.0.1\n", &["corp.test"][..]),
+            (
+                "domain corp.test\nsearch one.test Corp.test two.test.\nnameserver 127.0.0.1\n",
+                &["corp.test", "one.test", "two.test"],
+            ),
+        ] {
+            let (config, _) = parse_resolv_conf(file).unwrap();
+            assert_eq!(suffixes(&config), expected, "{file}");
+        }
+        assert_eq!(suffixes(&ResolverConfig::from_parts(None, vec![], vec![])), [""; 0]);
     }
 }

@@ -65,11 +65,12 @@ async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(
         .as_ref()
         .map(|addresses| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     findings.note("address", text.map_err(Clone::clone))?;
-    let address = addresses.ok().and_then(|addresses| addresses.into_iter().next()).ok_or(Stopped)?;
+    let addresses = addresses.map_err(|_| Stopped)?;
 
-    let stream = transport::reach(address).await;
-    findings.note("TCP", stream.as_ref().map(|_| format!("{address} answers")).map_err(Clone::clone))?;
-    let stream = stream.map_err(|_| Stopped)?;
+    let reached = transport::reach(&addresses).await;
+    let text = reached.as_ref().map(|(address, _)| format!("{address} answers"));
+    findings.note("TCP", text.map_err(Clone::clone))?;
+    let (address, stream) = reached.map_err(|_| Stopped)?;
     let peer = client.peer();
     let greeted = transport::greet(&peer, address, stream).await;
     let certificate = greeted.map(|_| format!("TLS 1.3, a host of {}", vendor.catalog.vendor));

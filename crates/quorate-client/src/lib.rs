@@ -1,8 +1,9 @@
 //! The client: finds a host, asks it, verifies the answer, keeps the license.
 //!
 //! [`Client`] is the whole of it: a vendor's catalog and root, a directory for the license store, and the
-//! machine it runs on. [`discovery`] finds hosts, [`transport`] speaks to one, [`store`] keeps what came of
-//! it; whether the product is licensed is decided by `quorate_core::license_state` from what is kept.
+//! machine it runs on. [`known_host`] and [`discovery`] find hosts, [`transport`] speaks to one, [`store`] keeps
+//! what came of it; whether the product is licensed is decided by `quorate_core::license_state` from what is
+//! kept.
 //!
 //! The programs: [`command`] is the `quorate` command line, [`report`] what its `status` prints.
 //!
@@ -12,12 +13,16 @@ pub mod activation;
 pub mod command;
 pub mod discovery;
 pub mod doctor;
+pub mod happy_eyeballs;
 pub mod host_address;
+pub mod known_host;
 pub mod licensing;
 pub mod registration;
 pub mod renewal;
 pub mod report;
+pub mod round;
 mod sealed_file;
+pub mod srv;
 pub mod store;
 pub mod transport;
 

@@ -22,6 +22,7 @@
 
 use crate::activation::Client;
 use crate::discovery::Dns;
+use crate::known_host;
 use crate::registration::Vendor;
 use quorate_core::catalog::Catalog;
 use quorate_core::certificate::VendorRoot;
@@ -54,7 +55,8 @@ impl Client {
     /// state directory, which is the administrator's, is not looked at; a newer catalog there is.
     pub fn open(root: &[u8], catalog: &str, edition: ActivationId) -> Result<Self> {
         let state = std::env::var_os("QUORATE_DIR").map_or_else(|| PathBuf::from(STATE), PathBuf::from);
-        Self::open_at(&state, root, catalog, edition, Machine::read(None)?, Clock::system())
+        let client = Self::open_at(&state, root, catalog, edition, Machine::read(None)?, Clock::system())?;
+        Ok(client.with_host_file(known_host::FILE.into()))
     }
 
     /// As [`Client::open`], with everything that it takes from its surroundings given.

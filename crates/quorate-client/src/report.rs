@@ -1,12 +1,13 @@
 //! What `status` prints: the fields that administrators know, for one product.
 
 use crate::activation::Status;
+use crate::discovery::Found;
 use quorate_core::license_state::LicenseStatus;
 use std::fmt::Write;
 
 /// The status of one product, line by line.
 pub fn status(status: &Status) -> String {
-    let Status { product, sku, policy, state, judged_at, intervals, license, .. } = status;
+    let Status { product, sku, policy, state, judged_at, intervals, host, license, .. } = status;
     let mut text = String::from("---------------------------------------\n");
     let mut line = |name: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -31,10 +32,11 @@ pub fn status(status: &Status) -> String {
         line("REMAINING GRACE", &format!("{} days ({} minutes)", left.as_days(), left.as_minutes()));
     }
     line("CLIENT MACHINE ID", &product.cmid.to_string());
-    match (&product.fixed_host, &product.cached_host) {
-        (Some(host), _) => line("HOST", &format!("{host} (set by hand)")),
-        (None, Some(host)) => line("HOST", &format!("{host} (found in DNS, answered last)")),
-        (None, None) => line("HOST", "(none yet; looked for in DNS)"),
+    match host {
+        Ok(Some((host, Found::Cached))) => line("HOST", &format!("{host} (found in DNS, answered last)")),
+        Ok(Some((host, found))) => line("HOST", &format!("{host} ({found})")),
+        Ok(None) => line("HOST", "(none yet; looked for in DNS)"),
+        Err(error) => line("HOST", &format!("({})", error.what)),
     }
     if let Some(last) = &product.last {
         let count =

@@ -3,6 +3,7 @@
 //! TCP and TLS are done here rather than inside the gRPC library, because what can go wrong there (nobody
 //! listens, something else listens, a host of another vendor) is what an administrator must be told.
 
+use crate::happy_eyeballs;
 use hyper_util::rt::TokioIo;
 use quorate_core::certificate::{ChainFault, Role, VendorRoot};
 use quorate_core::identifier::VendorId;
@@ -33,9 +34,13 @@ pub struct Peer<'a> {
     pub clock: &'a Clock,
 }
 
-/// Asks the host at `address`.
-pub async fn ask(peer: &Peer<'_>, address: SocketAddr, request: ActivateRequest) -> Result<ActivateResponse> {
-    let stream = greet(peer, address, reach(address).await?).await?;
+/// Asks the host that has these addresses, in this order.
+pub async fn ask(
+    peer: &Peer<'_>,
+    addresses: &[SocketAddr],
+    request: ActivateRequest,
+) -> Result<ActivateResponse> {
+    let (address, stream) = connect(peer, addresses).await?;
     // The endpoint's name is not used: the stream is open already, and TLS has its own name.
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_| {
@@ -48,22 +53,41 @@ pub async fn ask(peer: &Peer<'_>, address: SocketAddr, request: ActivateRequest)
         .map_err(|_| not_a_host(address, "it does not speak HTTP/2"))?;
     let mut client = ActivationClient::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
     match timeout(PATIENCE, client.activate(request)).await {
-        Err(_) => Err(unreachable(address, &format!("no answer within {} seconds", PATIENCE.as_secs()))),
+        Err(_) => Err(unreachable(&format!(
+            "at {address} cannot be reached: no answer within {} seconds",
+            PATIENCE.as_secs()
+        ))),
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(refusal)) => Err(status::from_status(&refusal)
             .unwrap_or_else(|| not_a_host(address, &format!("it answered {:?}", refusal.code())))),
     }
 }
 
-/// Opens a TCP connection.
-pub async fn reach(address: SocketAddr) -> Result<TcpStream> {
-    let stream = timeout(PATIENCE, TcpStream::connect(address))
-        .await
-        .map_err(|_| unreachable(address, &format!("no connection within {} seconds", PATIENCE.as_secs())))?
-        .map_err(|error| unreachable(address, &quorate_edge::files::plain(&error)))?;
+/// A connection to a host that is believed. An address at which something else answers is left for the others.
+async fn connect(peer: &Peer<'_>, addresses: &[SocketAddr]) -> Result<(SocketAddr, TlsStream<TcpStream>)> {
+    let mut left = addresses.to_vec();
+    let mut failure = None;
+    loop {
+        let (address, stream) = match reach(&left).await {
+            Ok(connected) => connected,
+            // What answered says more than that the rest did not.
+            Err(error) => return Err(failure.unwrap_or(error)),
+        };
+        match greet(peer, address, stream).await {
+            Ok(stream) => return Ok((address, stream)),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+        left.retain(|other| *other != address);
+    }
+}
+
+/// Opens a TCP connection to the first of these addresses that answers.
+pub async fn reach(addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpStream)> {
+    let (address, stream) =
+        happy_eyeballs::connect(addresses, PATIENCE).await.map_err(|failures| unreachable_at(&failures))?;
     // One small message each way: waiting to fill a packet would only cost time.
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok((address, stream))
 }
 
 /// Greets whoever answers there as a host of the vendor, and finds out whether it is one.
@@ -128,10 +152,18 @@ fn explain(peer: &Peer<'_>, address: SocketAddr, error: &std::io::Error) -> Erro
     }
 }
 
-fn unreachable(address: SocketAddr, why: &str) -> Error {
+fn unreachable_at(failures: &[(SocketAddr, String)]) -> Error {
+    if let [(address, why)] = failures {
+        return unreachable(&format!("at {address} cannot be reached: {why}"));
+    }
+    let each: Vec<String> = failures.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    unreachable(&format!("cannot be reached at any of its addresses: {}", each.join("; ")))
+}
+
+fn unreachable(how: &str) -> Error {
     Error::new(
         Code::HostUnreachable,
-        format!("the host at {address} cannot be reached: {why}"),
+        format!("the host {how}"),
         "see that it runs (`quorate-host serve`) and that the firewall lets its TCP port through",
     )
 }

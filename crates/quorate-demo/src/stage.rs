@@ -170,7 +170,7 @@ impl Stage {
 
     /// How machines look names up.
     pub fn dns(&self) -> Dns {
-        Dns { server: Some(self.name_server.address), domain: Some(DOMAIN.to_owned()) }
+        Dns { server: Some(self.name_server.address), domains: vec![DOMAIN.to_owned()] }
     }
 
     /// Stops the host and the vendor's service.

@@ -3,6 +3,7 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+pub mod bind;
 pub mod name_server;
 pub mod peers;
 
@@ -23,7 +24,7 @@ use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command::write_catalog;
 use quorate_vendor::service::{self, Service};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -85,6 +86,11 @@ impl Vendor {
 
     /// An activation host of a customer, activated by telephone and listening.
     pub async fn host(&mut self) -> Host {
+        self.host_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same, listening on this address.
+    pub async fn host_at(&mut self, address: IpAddr) -> Host {
         let directory = tempfile::tempdir().unwrap();
         let key = self.service.issue_keys(HOST_KEYS, 1, "Fabrikam").unwrap().remove(0);
         let pack = self.service.pack(key.id(), 1).unwrap();
@@ -96,7 +102,7 @@ impl Vendor {
             let spoken = self.service.confirm(&installed.installed.installation_id).unwrap().to_string();
             keys::confirm(&mut store, installed, &spoken, now).unwrap();
         }
-        Host::serve(directory, self.clock.clone()).await
+        Host::serve(directory, self.clock.clone(), address).await
     }
 }
 
@@ -118,11 +124,11 @@ pub struct Host {
 impl Host {
     /// A host on which no key is installed.
     pub async fn without_key() -> Self {
-        Self::serve(tempfile::tempdir().unwrap(), Clock::system()).await
+        Self::serve(tempfile::tempdir().unwrap(), Clock::system(), Ipv4Addr::LOCALHOST.into()).await
     }
 
-    async fn serve(directory: TempDir, clock: Clock) -> Self {
-        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    async fn serve(directory: TempDir, clock: Clock, address: IpAddr) -> Self {
+        let listener = server::listen((address, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let options = Options::new(directory.path().to_owned(), machine(0).components());
         let (stop, stopped) = oneshot::channel();
@@ -244,9 +250,11 @@ impl Pc {
 /// The program, in this state directory and on this machine, whatever the environment says.
 pub fn quorate(state: &Path, machine: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    for variable in ["QUORATE_DIR", "QUORATE_MACHINE", "QUORATE_DNS_SERVER", "QUORATE_DOMAIN"] {
+    for variable in ["QUORATE_DIR", "QUORATE_MACHINE", "QUORATE_DNS_SERVER", "QUORATE_DOMAIN", "QUORATE_HOST"]
+    {
         command.env_remove(variable);
     }
+    command.env("QUORATE_HOST_FILE", state.with_file_name("host"));
     command.arg("--dir").arg(state).arg("--machine").arg(machine);
     command
 }

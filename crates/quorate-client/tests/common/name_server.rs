@@ -54,7 +54,7 @@ impl NameServer {
 
     /// Where clients of this server look for their host.
     pub fn dns(&self) -> Dns {
-        Dns { server: Some(self.address), domain: Some(DOMAIN.to_owned()) }
+        Dns { server: Some(self.address), domains: vec![DOMAIN.to_owned()] }
     }
 }
 

@@ -42,6 +42,8 @@ impl Terminal {
             .env_remove("HTTPS_PROXY")
             .env_remove("https_proxy")
             .env_remove("QUORATE_LOG")
+            .env_remove("QUORATE_HOST")
+            .env("QUORATE_HOST_FILE", "no-host-file")
             .env("QUORATE_VENDOR_DIR", "vendor")
             .env("QUORATE_HOST_DIR", "host")
             .env("QUORATE_DIR", "client")

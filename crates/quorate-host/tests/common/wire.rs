@@ -67,7 +67,7 @@ pub async fn send(
     host: SocketAddr,
     request: ActivateRequest,
 ) -> Result<ActivateResponse> {
-    transport::ask(&transport::Peer { root, vendor, clock: &Clock::system() }, host, request).await
+    transport::ask(&transport::Peer { root, vendor, clock: &Clock::system() }, &[host], request).await
 }
 
 /// Connects and does the TLS handshake.
