@@ -6,7 +6,7 @@ use crate::known_host::{HostSetting, known_host};
 use crate::registration::Vendor;
 use crate::round::Round;
 use crate::store::{LastAttempt, Product, Store, Stored};
-use crate::transport;
+use crate::transport::{self, Refusal};
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
 use quorate_core::catalog::Sku;
 use quorate_core::identifier::ApplicationId;
@@ -315,7 +315,15 @@ impl Client {
         let peer = self.peer();
         for attempt in 1..=2 {
             let request = self.request(asking)?;
-            let answer = transport::ask(&peer, addresses, request::to_wire(&request)).await?;
+            let answer = match transport::ask(&peer, addresses, request::to_wire(&request)).await {
+                Ok(answer) => answer,
+                Err(Refusal { error, revocations: list }) => {
+                    if let Some(list) = list {
+                        self.note_revocations(asking, &list, revocations);
+                    }
+                    return Err(error);
+                }
+            };
             self.note_revocations(asking, &answer.revocations, revocations);
             let accepted = activation::accept(
                 &answer.response,

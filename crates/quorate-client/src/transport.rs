@@ -34,12 +34,27 @@ pub struct Peer<'a> {
     pub clock: &'a Clock,
 }
 
+/// Why a host gave no response.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The error.
+    pub error: Error,
+    /// The revocation list that the host gave as its reason, unverified.
+    pub revocations: Option<String>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, revocations: None }
+    }
+}
+
 /// Asks the host that has these addresses, in this order.
 pub async fn ask(
     peer: &Peer<'_>,
     addresses: &[SocketAddr],
     request: ActivateRequest,
-) -> Result<ActivateResponse> {
+) -> Result<ActivateResponse, Refusal> {
     let (address, stream) = connect(peer, addresses).await?;
     // The endpoint's name is not used: the stream is open already, and TLS has its own name.
     let mut stream = Some(TokioIo::new(stream));
@@ -56,10 +71,13 @@ pub async fn ask(
         Err(_) => Err(unreachable(&format!(
             "at {address} cannot be reached: no answer within {} seconds",
             PATIENCE.as_secs()
-        ))),
+        ))
+        .into()),
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(refusal)) => Err(status::from_status(&refusal)
-            .unwrap_or_else(|| not_a_host(address, &format!("it answered {:?}", refusal.code())))),
+        Ok(Err(refused)) => Err(match status::from_status(&refused) {
+            Some((error, revocations)) => Refusal { error, revocations: Some(revocations) },
+            None => not_a_host(address, &format!("it answered {:?}", refused.code())).into(),
+        }),
     }
 }
 

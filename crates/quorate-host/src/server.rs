@@ -111,11 +111,21 @@ impl Activation for Answers {
         let wire = request.into_inner();
         let answer = self.answer(peer.as_ref(), &wire).await;
         event(peer.as_ref(), &wire, &answer);
-        answer.map(|(answer, _)| Response::new(answer)).map_err(|error| status::to_status(&error))
+        answer.map(|(answer, _)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
     }
 }
 
 impl Answers {
+    /// An error as it is sent. That the host is revoked is the vendor's word, so the list goes along.
+    fn refusal(&self, peer: Option<&Peer>, error: &Error) -> Status {
+        let active = self.credentials.current();
+        let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()));
+        match vendor {
+            Ok(vendor) if error.code == Code::Revoked => status::to_status_with(error, &vendor.revocations),
+            _ => status::to_status(error),
+        }
+    }
+
     async fn answer(
         &self,
         peer: Option<&Peer>,

@@ -217,7 +217,7 @@ async fn a_key_that_ends_leaves_the_place_to_another() {
     let peer = transport::Peer { root: authority.root(), vendor: authority.vendor(), clock: &clock };
     let ask = async || {
         let request = ActivateRequest { client_time_ms: clock.now().as_millisecond(), ..request() };
-        transport::ask(&peer, &[host], request).await.map(drop)
+        transport::ask(&peer, &[host], request).await.map(drop).map_err(|refusal| refusal.error)
     };
     assert_eq!(ask().await, Ok(()));
     seconds_on.store(Interval::days(365).as_seconds(), Ordering::Relaxed);

@@ -7,6 +7,7 @@
 mod common;
 
 use common::{Site, assert_refused, request, stderr, stdout, until};
+use quorate_core::license_state::Situation;
 use quorate_core::{Code, Error};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ServiceClient;
@@ -49,6 +50,11 @@ async fn a_running_host_hears_that_its_key_was_taken_back() {
 
     site.vendor.block_key(site.key.id()).unwrap();
     until("the key is revoked", async || is_revoked(&site, host).await).await;
+    // The machine that it had activated hears it at its next renewal, from the vendor's own list.
+    let machine = site.client(1);
+    assert_eq!(machine.status().unwrap().state.situation, Situation::Licensed);
+    assert_eq!(machine.activate().await.unwrap_err().code, Code::Revoked);
+    assert_eq!(machine.status().unwrap().state.situation, Situation::NonGenuineGrace);
     let shown = stdout(&site.run(&["dlv"]));
     for line in [
         format!(
@@ -66,6 +72,8 @@ async fn a_running_host_hears_that_its_key_was_taken_back() {
     assert!(site.install(&other.reveal(), &pack).status.success());
     assert_eq!(stderr(&site.run(&["ato", &other.id().to_string()])), "");
     until("the other key answers", async || site.send(host, request()).await.is_ok()).await;
+    machine.activate().await.unwrap();
+    assert_eq!(machine.status().unwrap().state.situation, Situation::Licensed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,9 @@ pub async fn send(
     host: SocketAddr,
     request: ActivateRequest,
 ) -> Result<ActivateResponse> {
-    transport::ask(&transport::Peer { root, vendor, clock: &Clock::system() }, &[host], request).await
+    transport::ask(&transport::Peer { root, vendor, clock: &Clock::system() }, &[host], request)
+        .await
+        .map_err(|refusal| refusal.error)
 }
 
 /// Connects and does the TLS handshake.
