@@ -40,7 +40,7 @@ pub fn write(path: &Path, content: &[u8], access: Access) -> Result<()> {
     })
 }
 
-/// As [`write`]; but when a file is there already, or another program is quicker, that file stays.
+/// As [`write()`]; but when a file is there already, or another program is quicker, that file stays.
 pub fn write_if_missing(path: &Path, content: &[u8], access: Access) -> Result<()> {
     put(path, content, access, |file| match file.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),

@@ -76,6 +76,10 @@ impl Store {
                     .execute("INSERT INTO setting (name, value) VALUES (?1, ?2)", params![name, value])?;
             }
             Ok(())
+        })?;
+        // There must be room for its journal as well, or the vendor would be set up and could not be used.
+        Database::open(path)?.change(|transaction| {
+            transaction.execute("UPDATE revocation_list SET number = number", []).map(drop)
         })
     }
 

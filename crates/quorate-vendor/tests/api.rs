@@ -199,8 +199,18 @@ async fn an_oversized_request_is_refused_by_its_size() {
             COMPARE,
         );
     };
-    refused(parts(web.activate(vec![b' '; 65_537]).await).await);
-    refused(parts(web.activate(vec![b' '; 200_000]).await).await);
+    // The answer comes before the request has ended, so the client may find the connection closed first.
+    for size in [65_537, 200_000] {
+        let mut tries = 0..20;
+        let answer = loop {
+            tries.next().expect("one of twenty is answered in time");
+            let request = web.client.post(web.url("/v1/host-activations")).body(vec![b' '; size]);
+            if let Ok(answer) = request.send().await {
+                break answer;
+            }
+        };
+        refused(parts(answer).await);
+    }
     // At the limit it is read, and found wanting.
     assert_eq!(web.activate(vec![b' '; 65_536]).await.status(), 400);
 }

@@ -224,7 +224,8 @@ fn a_set_up_that_failed_can_be_done_again() {
                  \"$VENDOR\" init --vendor contoso --name Contoso --url https://127.0.0.1 \\
                      --root-dir \"$DISK/root\" > /dev/null
              }}
-             tell init; ls \"$DISK\"; rm \"$DISK/fill\"
+             export QUORATE_VENDOR_DIR=\"$DISK/vendor\"
+             tell init; ls \"$DISK\"; ls \"$DISK/vendor\"; rm \"$DISK/fill\"
              if test $ended = 1; then init; fi
              \"$VENDOR\" product import '{}' | head -n1",
             vendor.products().display()
@@ -233,7 +234,7 @@ fn a_set_up_that_failed_can_be_done_again() {
         let imported = "Catalog 1: 2 applications, 7 SKUs, 5 key groups.\n";
         if ran.err.is_empty() {
             succeeded += 1;
-            let made = ran.out.strip_prefix("ended with 0\nca.key.pem\n");
+            let made = ran.out.strip_prefix("ended with 0\nfill\nroot\nvendor\nca.key.pem\n");
             assert!(made.is_some_and(|out| out.ends_with(imported)), "{kilobytes} KiB: {ran:?}");
         } else {
             failed += 1;
@@ -242,7 +243,7 @@ fn a_set_up_that_failed_can_be_done_again() {
             // Only the lock and an empty directory for the root are left.
             assert_eq!(
                 ran.out,
-                format!("ended with 1\nfill\nroot\nvendor.lock\n{imported}"),
+                format!("ended with 1\nfill\nroot\nvendor\nvendor.lock\n{imported}"),
                 "{kilobytes} KiB"
             );
         }

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub struct Web {
     pub address: SocketAddr,
     pub root: VendorRoot,
-    client: reqwest::Client,
+    pub client: reqwest::Client,
 }
 
 impl Web {
