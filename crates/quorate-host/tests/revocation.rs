@@ -46,7 +46,9 @@ async fn a_running_host_hears_that_its_key_was_taken_back() {
         ..Options::new(site.host_directory(), Machine::read(None).unwrap().components())
     };
     tokio::spawn(quorate_host::server::serve(options, listener, Clock::system(), std::future::pending()));
-    assert_eq!(site.ask(1, host).await, Ok(1));
+    for (machine, count) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (1, 5)] {
+        assert_eq!(site.ask(machine, host).await, Ok(count));
+    }
 
     site.vendor.block_key(site.key.id()).unwrap();
     until("the key is revoked", async || is_revoked(&site, host).await).await;
