@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use quorate_core::catalog::{Catalog, Products};
-use quorate_core::license_state::{self, Facts};
+use quorate_core::license_state::{self, Facts, License, Term};
 use quorate_core::product_key::KeyId;
 use quorate_fuzz::{Edit, vendor};
 use std::sync::LazyLock;
@@ -31,16 +31,17 @@ fn check(products: &Products) {
         let policy = products.policy(sku);
         assert!(policy.threshold > 0);
         // Any policy that was let through gives a state, whatever its figures.
-        for activated in [None, Some(vendor::noon())] {
-            let facts = Facts { first_run: vendor::noon(), activated };
-            license_state::evaluate(policy, &facts, vendor::noon());
+        let now = vendor::noon();
+        for term in [None, Some(Term::Renewable), Some(Term::Permanent)] {
+            let license = term.map(|term| License { granted: now, term });
+            license_state::evaluate(policy, &Facts { license, ..Facts::first_run(now) }, now);
         }
     }
     for group in &products.key_groups {
         assert!(products.sku(group.sku).is_some());
         assert!(KeyId::new(group.number, 0).is_ok());
         for name in &group.activates {
-            assert!(products.activated_by(std::slice::from_ref(name)).next().is_some());
+            assert!(products.skus.iter().any(|sku| sku.group.as_ref() == Some(name)));
         }
     }
 }
