@@ -323,7 +323,7 @@ impl Terminal {
     }
 
     fn resize(&mut self, rows: u16, columns: u16) {
-        self.parser = parser(rows, columns);
+        self.parser.set_size(NonZeroU16::new(rows).unwrap(), NonZeroU16::new(columns).unwrap());
         self.pty.resize(Size::new(rows, columns)).unwrap();
     }
 
