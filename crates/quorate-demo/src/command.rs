@@ -1,7 +1,7 @@
 //! The command line of `quorate-demo`.
 
 use crate::name_server::DOMAIN;
-use crate::stage::Stage;
+use crate::stage::{OFFICE_STANDARD, Stage};
 use crate::story::{self, Plot};
 use clap::Parser;
 use quorate_core::Result;
@@ -9,7 +9,6 @@ use quorate_edge::command_line::{self, print};
 use quorate_edge::{files, server};
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The whole story on this machine: from a product key to activated machines.
@@ -66,6 +65,10 @@ fn commands(stage: &Stage) -> String {
     );
     let host = format!("{} --dir {directory}/host", program("quorate-host"));
     let vendor = format!("{} --dir {directory}/vendor", program("quorate-vendor"));
+    // An editor that is licensed by Quorate: there after `cargo build --workspace --examples`.
+    let inkpad = beside("examples/inkpad").map_or_else(String::new, |inkpad| {
+        format!("QUORATE_DIR={directory}/inkpad {inkpad} {directory}/product {OFFICE_STANDARD} letter.txt\n")
+    });
     format!(
         "The vendor's service, the host and the name server stay up. From another terminal:\n\n\
          {quorate} status\n\
@@ -74,7 +77,8 @@ fn commands(stage: &Stage) -> String {
          {host} dlv\n\
          {host} dti\n\
          {vendor} key list\n\
-         dig @{ip} -p {port} SRV _contoso-kms._tcp.{DOMAIN} +short\n\n\
+         dig @{ip} -p {port} SRV _contoso-kms._tcp.{DOMAIN} +short\n\
+         {inkpad}\n\
          Ctrl-C stops everything and removes {directory}.",
         ip = name_server.ip(),
         port = name_server.port(),
@@ -83,8 +87,13 @@ fn commands(stage: &Stage) -> String {
 
 /// The program as it is beside this one, or by its name alone when it is not there.
 fn program(name: &str) -> String {
-    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join(name)));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name)).display().to_string()
+    beside(name).unwrap_or_else(|| name.to_owned())
+}
+
+/// Where a program beside this one is, when it is there.
+fn beside(name: &str) -> Option<String> {
+    let path = std::env::current_exe().ok()?.parent()?.join(name);
+    path.is_file().then(|| path.display().to_string())
 }
 
 const NEXT: &str = "\

@@ -212,4 +212,4 @@ const PRODUCTS: &str = include_str!("../../quorate-vendor/examples/contoso.toml"
 /// The key group of office host keys in the example.
 const HOST_KEYS: u16 = 96;
 /// The office suite's Standard edition in the example.
-const OFFICE_STANDARD: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02";
+pub const OFFICE_STANDARD: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02";
