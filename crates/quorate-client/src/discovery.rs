@@ -88,7 +88,9 @@ impl Dns {
                 Err(error) => match absence(&error) {
                     Some(why) => why,
                     // It would not answer for the next domain either.
-                    None if matches!(error, NetError::Timeout) => return Err(self.unavailable(&error, &name)),
+                    None if matches!(error, NetError::Timeout) => {
+                        return Err(failure.unwrap_or_else(|| self.unavailable(&error, &name)));
+                    }
                     // One domain that is set up wrongly does not stop the look in the next.
                     None => {
                         failure = failure.or_else(|| Some(self.unavailable(&error, &name)));

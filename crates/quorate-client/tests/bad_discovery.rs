@@ -66,7 +66,8 @@ async fn failures_of_the_name_server_are_told_apart() {
         look(&pc, &address, domains)
             .is_not_activated(&format!("Q503 (0x8007267C): {address} {what}"), BY_ADDRESS);
     }
-    let silent = SilentNameServer::new().await.address.to_string();
+    let server = SilentNameServer::new().await;
+    let silent = server.address.to_string();
     look(&pc, &silent, &["one.test", "two.test"]).is_not_activated(
         &format!(
             "Q503 (0x8007267C): {silent} did not answer within 4 seconds when asked for \
