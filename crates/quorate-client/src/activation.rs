@@ -200,7 +200,12 @@ impl Client {
         let now = self.clock.now();
         let stored = self.store.read(&self.machine, now)?;
         let intervals = Intervals::new(self.policy(&stored)?, stored.product.host_intervals);
-        let next = stored.product.next_request.unwrap_or(Timestamp::MIN);
+        let mut next = stored.product.next_request.unwrap_or(Timestamp::MIN);
+        let behind = self.policy(&stored)?.clock_tolerance.after(now) < stored.product.latest_time;
+        if let Some(last) = stored.product.last.as_ref().filter(|_| behind) {
+            // The clock has been wrong, and a host's signed time puts it right: as soon as a failure would.
+            next = next.min(intervals.activation.after(last.attempt.at));
+        }
         // A clock that once ran ahead may have put it off for years.
         let longest = intervals.renewal.max(intervals.activation);
         Ok(if next > longest.after(now) { Timestamp::MIN } else { next })

@@ -96,7 +96,8 @@ pub fn register(
     let jws = files::read_text(catalog)?;
     let new = signed::verify_own_vendor::<Catalog>(&jws, &vendor_root, now)?.document;
     let directory = state.join(new.vendor.as_str());
-    if directory.join(CATALOG).exists() {
+    // Where either file was lost, registering again is the cure.
+    if directory.join(CATALOG).exists() && directory.join(ROOT).exists() {
         let known = Vendor::open(directory.clone(), now)?;
         if known.root != vendor_root {
             return Err(Error::new(

@@ -39,7 +39,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>> {
         Found::Damaged(Error::new(
             Code::StoreDamaged,
             format!("{} is damaged: {why}", path.display()),
-            "nothing: the next activation makes it anew; a copy is kept beside it",
+            "`quorate activate` makes it anew (a copy is kept); a host that was set by hand must be set again",
         ))
     };
     let Ok(sealed) = serde_json::from_slice::<Sealed>(&bytes) else {

@@ -225,6 +225,7 @@ async fn a_clock_that_ran_ahead_does_not_spoil_the_next_activation() {
     hands.back(Interval::days(365));
     // What was seen is not forgotten by itself,
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    assert!(client.due().unwrap() <= hands.now());
     // but a host that answers this very request knows the time.
     let activated = client.activate().await.unwrap();
     assert_eq!(activated.state.status, LicenseStatus::Licensed);
@@ -253,6 +254,34 @@ async fn a_kill_at_any_moment_leaves_a_whole_store() {
         );
     }
     assert!(killed > 5, "{killed} of 40 died by the kill; the others had ended before");
+}
+
+/// To look at a license while the clock is wrong is enough; the next request is not left for a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_ran_ahead_while_licensed_is_put_right_soon() {
+    let mut vendor = Vendor::new("contoso");
+    let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
+    let hands = Hands::new();
+    let client = pc.client_of(&host, &hands.clock());
+    client.activate().await.unwrap();
+    hands.forward(Interval::days(400));
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    hands.back(Interval::days(400));
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
+    assert!(client.due().unwrap() <= Interval::hours(2).after(hands.now()));
+    client.activate().await.unwrap();
+    assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_root_that_was_deleted_is_registered_again() {
+    let (pc, vendor) = licensed_pc().await;
+    std::fs::remove_file(pc.state().join("contoso").join("vendor-root.pem")).unwrap();
+    let (catalog, root) = (vendor.0.catalog(), vendor.0.root());
+    let arguments =
+        ["register", catalog.to_str().unwrap(), "--root", root.to_str().unwrap(), "--product", STANDARD];
+    pc.run(&arguments).succeeds();
+    assert_eq!(pc.license(), LicenseStatus::Licensed);
 }
 
 /// What the rules say with a clock that is a number, the built program does with the system's.

@@ -249,6 +249,8 @@ fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Opt
 fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
     let name = match typed.split_last() {
+        // What stands alone is the Confirmation ID, however mistyped.
+        Some((_, [])) => false,
         Some((last, before)) => {
             last.contains(|c: char| c.is_ascii_alphabetic())
                 || last.parse::<KeyId>().is_ok()
@@ -282,6 +284,7 @@ mod tests {
         assert_eq!(parts(&[whole]), (whole.to_owned(), None));
         assert_eq!(parts(&groups), (groups.concat(), None));
         assert_eq!(parts(&["-"]), ("-".to_owned(), None));
+        assert_eq!(parts(&["O23456"]), ("O23456".to_owned(), None));
         assert_eq!(parts(&["-", "23467"]), ("-".to_owned(), name("23467")));
         assert_eq!(parts(&[whole, "23467"]), (whole.to_owned(), name("23467")));
         assert_eq!(parts(&[group, "00096-000-000001"]), (group.to_owned(), name("00096-000-000001")));

@@ -67,7 +67,11 @@ pub async fn serve(
     store.set(report::PORT, &port.to_string())?;
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
     let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
-    if !keys.iter().any(activated) {
+    if keys.is_empty() {
+        tracing::warn!(
+            "no host key is installed here; clients are refused until `quorate-host ipk` and `ato`"
+        );
+    } else if !keys.iter().any(activated) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
