@@ -72,8 +72,12 @@ fn read(text: &str) -> Option<ExtendedPid> {
     let number = |part: &str, length: usize| -> Option<u32> {
         (part.len() == length && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok())?
     };
-    // Four digits are the documented width; later systems have builds of five.
-    let word = |part: &str| number(part, part.len().clamp(4, 5)).and_then(|value| u16::try_from(value).ok());
+    // Four digits are the documented width; later systems have builds of five, and then none leads with 0.
+    let word = |part: &str| {
+        let padded = part.len() == 5 && part.starts_with('0');
+        let value = number(part, part.len().clamp(4, 5)).filter(|_| !padded)?;
+        u16::try_from(value).ok()
+    };
     let parts: Vec<&str> = text.split('-').collect();
     let [product, group, high, low, channel, locale, build, date] = parts[..] else { return None };
     let (major, minor) = build.split_once('.')?;
@@ -116,6 +120,19 @@ mod tests {
         assert_eq!(pid.key, KeyId::new(96, 199_000_004).unwrap());
         assert_eq!(pid.date, Date::new(2009, 12, 29).unwrap());
         assert_eq!(pid.to_string(), text);
+    }
+
+    #[test]
+    fn each_number_is_written_in_one_way() {
+        for text in [
+            "55041-00096-199-000004-03-01033-7600.0000-3632009",
+            "55041-00096-199-000004-03-1033-07600.0000-3632009",
+            "55041-00096-199-000004-03-1033-7600.00100-3632009",
+        ] {
+            assert_eq!(text.parse::<ExtendedPid>().unwrap_err().code, Code::IdentifierInvalid, "{text}");
+        }
+        let later = "55041-00096-199-000004-03-1033-19045.0000-3632009";
+        assert_eq!(later.parse::<ExtendedPid>().unwrap().to_string(), later);
     }
 
     proptest! {
