@@ -84,7 +84,7 @@ pub struct ActivationResponse {
 impl Document for ActivationResponse {
     const TYPE: &'static str = "quorate-response+jws";
     const CALLED: &'static str = "an activation response";
-    const ROLE: Role = Role::Host;
+    const ROLES: &'static [Role] = &[Role::Host];
 }
 
 /// Finds out whether a host that holds these entitlements may answer a request, and with which.

@@ -100,6 +100,11 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// Whether each machine is activated at the vendor's service with a product key of its own.
+    pub fn has_own_key(self) -> bool {
+        matches!(self, Channel::Mak | Channel::Retail)
+    }
+
     /// The two digits in an extended PID: 03 is volume, 00 retail.
     pub fn number(self) -> u8 {
         match self {
@@ -140,6 +145,10 @@ pub struct KeyGroup {
     /// For host keys: how often each of these may be activated again.
     #[serde(default = "nine")]
     pub reactivations: u32,
+    /// For MAKs and retail keys: on how many machines one key may be activated; unless told, on 50 with a MAK
+    /// and on one with a retail key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<u32>,
     /// How long a certificate issued for such a key lasts.
     #[serde(default = "five_years")]
     pub certificate_validity: Interval,
@@ -158,6 +167,9 @@ fn five_years() -> Interval {
     Interval::days(5 * 365)
 }
 
+/// A MAK is for customers below some fifty machines; those above have a host.
+const MAK_MACHINES: u32 = 50;
+
 impl Products {
     /// The application with this id.
     pub fn application(&self, id: ApplicationId) -> Option<&Application> {
@@ -172,6 +184,15 @@ impl Products {
     /// The key group with this number.
     pub fn key_group(&self, number: u16) -> Option<&KeyGroup> {
         self.key_groups.iter().find(|group| group.number == number)
+    }
+
+    /// On how many machines one MAK or retail key of a group of these products may be activated.
+    pub fn machines_allowed(&self, group: &KeyGroup) -> u32 {
+        let usual = match self.sku(group.sku).map(|sku| sku.channel) {
+            Some(Channel::Mak) => MAK_MACHINES,
+            _ => 1,
+        };
+        group.machines.unwrap_or(usual)
     }
 
     /// The policy of a SKU of these products.
@@ -269,6 +290,17 @@ impl Products {
                     group.activates.len()
                 ),
                 "host keys, and only these, name the SKU groups that they activate",
+            ));
+        }
+        if let Some(machines) = group.machines
+            && (machines == 0 || !sku.channel.has_own_key())
+        {
+            return Err(contradiction(
+                format!(
+                    "key group {} is for {:?} ({}) and has machines = {machines}",
+                    group.number, sku.name, sku.channel
+                ),
+                "MAKs and retail keys, and only these, may state how many machines one key activates, from 1 up",
             ));
         }
         if group.certificate_validity < Interval::days(1) {
@@ -382,7 +414,11 @@ pub(crate) mod tests {
     fn contradictions_are_refused_and_named() {
         let refused = |pointer: &str, value: serde_json::Value| {
             let mut raw = raw();
-            *raw.pointer_mut(pointer).unwrap() = value;
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            match raw.pointer_mut(parent).unwrap() {
+                serde_json::Value::Object(fields) => drop(fields.insert(field.to_owned(), value)),
+                list => list[field.parse::<usize>().unwrap()] = value,
+            }
             serde_json::from_value::<Products>(raw).unwrap_err().to_string()
         };
         let begins = |text: String, beginning: &str| assert!(text.starts_with(beginning), "{text}");
@@ -413,6 +449,11 @@ pub(crate) mod tests {
             refused("/key-group/1/number", 5_000.into()),
             "key group 5000 does not fit into a product key;",
         );
+        begins(
+            refused("/key-group/0/machines", 7.into()),
+            "key group 96 is for \"Office, KMS host\" (VOLUME_KMS channel) and has machines = 7;",
+        );
+        begins(refused("/key-group/1/machines", 0.into()), "key group 97 is for \"Office Standard MAK\"");
         begins(refused("/policy/office/threshold", 0.into()), "policy \"office\": threshold is 0;");
     }
 }

@@ -1,11 +1,13 @@
 //! Certificates: who may say what, and the one way to find out.
 //!
 //! Every chain is vendor root → activation CA → one certificate with one role. The role is its fixed DNS
-//! name, `contoso.host.quorate.internal` for an activation host and `contoso.issuer.quorate.internal` for
-//! what signs catalogs, so that a host cannot pass itself off as the vendor, nor one vendor as another.
+//! name, `contoso.host.quorate.internal` for an activation host, `contoso.issuer.quorate.internal` for
+//! what signs catalogs and `contoso.machine.quorate.internal` for a machine that is activated by telephone, so
+//! that a host cannot pass itself off as the vendor, nor one vendor as another.
 //! The same host certificate is the TLS identity and signs responses. Verification is webpki's.
 //!
-//! What a host may activate is in a private extension of its certificate, in DER:
+//! Which product key a host or a machine was certified for, and what a host may activate, is in a private
+//! extension of the certificate, in DER:
 //!
 //! ```text
 //! Entitlement ::= SEQUENCE {
@@ -30,8 +32,11 @@ use webpki::{EndEntityCert, KeyUsage};
 pub enum Role {
     /// An activation host at a customer's.
     Host,
-    /// The vendor's service, signing catalogs, packs and revocation lists.
+    /// The vendor's service, signing catalogs, packs, licenses and revocation lists.
     Issuer,
+    /// One machine that a product key activates by telephone: it signs its own license, once, with what it
+    /// found in a slot of the key's license pack.
+    Machine,
 }
 
 impl Role {
@@ -40,13 +45,14 @@ impl Role {
         match self {
             Role::Host => format!("{vendor}.host.quorate.internal"),
             Role::Issuer => format!("{vendor}.issuer.quorate.internal"),
+            Role::Machine => format!("{vendor}.machine.quorate.internal"),
         }
     }
 
     fn usage(self) -> KeyUsage {
         match self {
             Role::Host => KeyUsage::server_auth(),
-            Role::Issuer => KeyUsage::required_if_present(DOCUMENT_SIGNING),
+            Role::Issuer | Role::Machine => KeyUsage::required_if_present(DOCUMENT_SIGNING),
         }
     }
 }
@@ -218,7 +224,7 @@ pub struct VerifiedCertificate {
     pub not_after: Timestamp,
     /// The public key as an uncompressed point.
     pub public_key: Vec<u8>,
-    /// For a host: what it may activate.
+    /// For a host or a machine: the product key, and what it may activate.
     pub entitlement: Option<Entitlement>,
 }
 
@@ -250,14 +256,14 @@ impl VerifiedCertificate {
     }
 }
 
-/// What a host certificate allows its holder to activate.
+/// The product key for which a certificate was issued, and what its holder may activate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
-    /// The host key.
+    /// The product key.
     pub key: KeyId,
     /// The extended PID that the vendor gave to this activation.
     pub extended_pid: ExtendedPid,
-    /// The groups of client SKUs.
+    /// The groups of client SKUs that a host may activate; none for a machine.
     pub sku_groups: Vec<String>,
 }
 

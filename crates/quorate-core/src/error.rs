@@ -133,6 +133,8 @@ codes! {
     ProofInvalid = "Q404";
     /// The license pack has no slot left to hand out.
     SlotsUsedUp = "Q405", 0xC004_C008;
+    /// The product key is activated on as many machines as it may be.
+    MachinesUsedUp = "Q406", 0xC004_C020;
 
     /// No host was found: no SRV record and none set by hand.
     NoHostFound = "Q501", 0x8007_232B;

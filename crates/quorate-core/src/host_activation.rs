@@ -31,7 +31,7 @@ impl HostActivationRequest {
     /// A request for the machine and key of `installation_id`.
     pub fn new(installation_id: InstallationId, signing_request: &[u8], verifier: &Verifier) -> Self {
         let signing_request = BASE64.encode(signing_request);
-        let proof = BASE64.encode(proof(&installation_id, &signing_request, verifier));
+        let proof = verifier.prove(PURPOSE, &message(&installation_id, &signing_request));
         Self { installation_id, signing_request, proof }
     }
 
@@ -48,16 +48,19 @@ impl HostActivationRequest {
                 "install the product key on the host again (`quorate-host ipk`), then `quorate-host ato`",
             )
         };
-        let sent = BASE64.decode(&self.proof).map_err(|_| refused())?;
-        let expected = proof(&self.installation_id, &self.signing_request, verifier);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &sent).map_err(|_| refused())?;
+        let message = message(&self.installation_id, &self.signing_request);
+        if !verifier.is_proven(PURPOSE, &message, &self.proof) {
+            return Err(refused());
+        }
         BASE64.decode(&self.signing_request).map_err(|_| refused())
     }
 }
 
-fn proof(installation_id: &InstallationId, signing_request: &str, verifier: &Verifier) -> [u8; 32] {
-    verifier.tag("host activation", format!("{installation_id}|{signing_request}").as_bytes())
+fn message(installation_id: &InstallationId, signing_request: &str) -> String {
+    format!("{installation_id}|{signing_request}")
 }
+
+const PURPOSE: &str = "host activation";
 
 /// The answer to a [`HostActivationRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@
 //! 2. What people type: [`product_key`], [`installation_id`], [`confirmation_id`], [`extended_pid`].
 //! 3. Who may say what: [`certificate`] (the chain to the vendor root), [`signed`] (JWS documents),
 //!    [`revocation`].
-//! 4. What a machine asks and the host answers: [`activation`], [`cmid_table`], [`host_activation`].
+//! 4. What a machine asks and the host answers: [`activation`], [`cmid_table`], [`host_activation`]; and where
+//!    a machine has a product key of its own, what it asks of the vendor: [`key_activation`], [`machine_license`].
 //! 5. What follows from it: [`license_state`], and when to ask again: [`schedule`].
 //!
 //! Every failure is an [`Error`] with a stable [`Code`]; both are in [`error`].
@@ -31,8 +32,10 @@ pub mod host_activation;
 pub mod identifier;
 pub mod installation_id;
 pub mod interval;
+pub mod key_activation;
 pub mod license_pack;
 pub mod license_state;
+pub mod machine_license;
 pub mod policy;
 pub mod product_key;
 pub mod revocation;

@@ -39,7 +39,7 @@ pub struct LicensePack {
 impl Document for LicensePack {
     const TYPE: &'static str = "quorate-pack+jws";
     const CALLED: &'static str = "a license pack";
-    const ROLE: Role = Role::Issuer;
+    const ROLES: &'static [Role] = &[Role::Issuer];
 
     fn vendor(&self) -> Option<&VendorId> {
         Some(&self.vendor)

@@ -10,6 +10,8 @@
 
 use crate::{Code, Error, Result};
 use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -262,6 +264,19 @@ impl Verifier {
         let mut tag = [0; 32];
         tag.copy_from_slice(context.sign().as_ref());
         tag
+    }
+
+    /// The whole of such a code as text: proof that the sender of `message` holds the product key.
+    pub fn prove(&self, purpose: &str, message: &str) -> String {
+        BASE64.encode(self.tag(purpose, message.as_bytes()))
+    }
+
+    /// Whether what a sender gave as [`Verifier::prove`] proves it.
+    pub fn is_proven(&self, purpose: &str, message: &str, proof: &str) -> bool {
+        let expected = self.tag(purpose, message.as_bytes());
+        BASE64
+            .decode(proof)
+            .is_ok_and(|sent| aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &sent).is_ok())
     }
 }
 

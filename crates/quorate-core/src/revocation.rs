@@ -30,7 +30,7 @@ pub struct RevocationList {
 impl Document for RevocationList {
     const TYPE: &'static str = "quorate-revocations+jws";
     const CALLED: &'static str = "a revocation list";
-    const ROLE: Role = Role::Issuer;
+    const ROLES: &'static [Role] = &[Role::Issuer];
 
     fn vendor(&self) -> Option<&VendorId> {
         Some(&self.vendor)

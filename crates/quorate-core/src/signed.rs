@@ -19,8 +19,8 @@ pub trait Document: Serialize + DeserializeOwned {
     const TYPE: &'static str;
     /// What an error calls it.
     const CALLED: &'static str;
-    /// Who signs it.
-    const ROLE: Role;
+    /// Who may sign it.
+    const ROLES: &'static [Role];
 
     /// The vendor that the document itself names, if it names one.
     fn vendor(&self) -> Option<&VendorId> {
@@ -83,7 +83,7 @@ pub fn verify<T: Document>(
 ) -> Result<Verified<T>> {
     let jws = jws.trim();
     let chain = chain::<T>(jws)?;
-    let signer = root.verify(vendor, T::ROLE, &chain, now)?;
+    let signer = signer::<T>(root, vendor, &chain, now)?;
     let mut validation = Validation::new(Algorithm::ES256);
     // Our documents are not JWTs: they have no `exp`, and time is compared by the rules of each.
     validation.required_spec_claims.clear();
@@ -107,6 +107,24 @@ pub fn verify<T: Document>(
         ));
     }
     Ok(Verified { document, signer })
+}
+
+/// The end of the chain, if it is of a role that may sign this kind of document.
+fn signer<T: Document>(
+    root: &VendorRoot,
+    vendor: &VendorId,
+    chain: &[CertificateDer<'_>],
+    now: Timestamp,
+) -> Result<VerifiedCertificate> {
+    let mut refused = None;
+    for role in T::ROLES {
+        match root.verify(vendor, *role, chain, now) {
+            Ok(signer) => return Ok(signer),
+            // Most documents have one signer; of several, the first says what is usual.
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| malformed::<T>("nobody signs such documents")))
 }
 
 /// Verifies a document that names its vendor itself, where no vendor is expected yet: at registration, or
@@ -154,7 +172,7 @@ fn malformed<T: Document>(why: &str) -> Error {
 impl Document for crate::catalog::Catalog {
     const TYPE: &'static str = "quorate-catalog+jws";
     const CALLED: &'static str = "a catalog";
-    const ROLE: Role = Role::Issuer;
+    const ROLES: &'static [Role] = &[Role::Issuer];
 
     fn vendor(&self) -> Option<&VendorId> {
         Some(&self.vendor)

@@ -3,9 +3,13 @@
 //! Every certificate is made by rcgen when a test asks for it, so that each test says in its own lines what
 //! is wrong with the one it tries.
 
+// Each test has use for a part of it.
+#![allow(dead_code)]
+
 use quorate_core::activation::{ActivationRequest, ActivationResponse, Nonce};
 use quorate_core::catalog::{Catalog, Products};
 use quorate_core::certificate::{DOCUMENT_SIGNING_OID, ENTITLEMENT_OID, Entitlement, Role, VendorRoot};
+use quorate_core::extended_pid::ExtendedPid;
 use quorate_core::hardware::{Component, Components};
 use quorate_core::identifier::VendorId;
 use quorate_core::license_state::LicenseStatus;
@@ -70,6 +74,15 @@ impl Vendor {
         self.certify(leaf_params(Role::Issuer, &self.id))
     }
 
+    /// What is in a slot of the license pack of this product key.
+    pub fn machine(&self, key: KeyId) -> Holder {
+        let mut params = leaf_params(Role::Machine, &self.id);
+        let extended_pid = ExtendedPid { key, ..entitlement("office-clients").extended_pid };
+        params.custom_extensions =
+            vec![entitlement_extension(&Entitlement { key, extended_pid, sku_groups: vec![] })];
+        self.certify(params)
+    }
+
     fn certify(&self, params: CertificateParams) -> Holder {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.ca_issuer).unwrap();
@@ -127,7 +140,7 @@ pub fn leaf_params(role: Role, vendor: &VendorId) -> CertificateParams {
 pub fn usage(role: Role) -> ExtendedKeyUsagePurpose {
     match role {
         Role::Host => ExtendedKeyUsagePurpose::ServerAuth,
-        Role::Issuer => ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec()),
+        Role::Issuer | Role::Machine => ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec()),
     }
 }
 
@@ -198,7 +211,9 @@ fn products() -> Products {
              "channel": "kms-client", "group": "visio-clients", "policy": "office"}
         ],
         "key-group": [
-            {"number": 96, "name": "Office hosts", "sku": id(10), "activates": ["office-clients"]}
+            {"number": 96, "name": "Office hosts", "sku": id(10), "activates": ["office-clients"]},
+            {"number": 97, "name": "Office MAKs", "sku": id(OFFICE_MAK)},
+            {"number": 99, "name": "Office setup keys", "sku": id(OFFICE)}
         ],
         "policy": {"office": {"threshold": 5}}
     }))

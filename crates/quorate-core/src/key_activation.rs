@@ -1,0 +1,224 @@
+//! How a machine with a product key of its own (MAK or retail) is activated at the vendor's service.
+//!
+//! As with hosts, the key itself never travels: the machine sends its Installation ID, with a proof under the
+//! key's verifier. What comes back is a [machine license](crate::machine_license). Neither is a secret, and
+//! neither is of use to another machine, so both may travel in files: machines without a network write their
+//! requests into one ([`RequestEntry`] after [`RequestEntry`], a line each), a connected one has them answered,
+//! and each finds its own in the file of [`AnswerEntry`]s.
+
+use crate::catalog::KeyGroup;
+use crate::hardware::ShortHardwareId;
+use crate::identifier::VendorId;
+use crate::installation_id::InstallationId;
+use crate::product_key::{KeyId, Verifier};
+use crate::{Code, Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST /v1/activations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KeyActivationRequest {
+    /// Which key, on which machine.
+    pub installation_id: InstallationId,
+    /// 256-bit authentication code over it under the key's verifier, as base64.
+    pub proof: String,
+}
+
+impl KeyActivationRequest {
+    /// A request for the machine and key of `installation_id`.
+    pub fn new(installation_id: InstallationId, verifier: &Verifier) -> Self {
+        Self { installation_id, proof: verifier.prove(PURPOSE, &installation_id.to_string()) }
+    }
+
+    /// Whether the sender holds the product key.
+    pub fn is_proven(&self, verifier: &Verifier) -> bool {
+        self.installation_id.verify(verifier).is_ok()
+            && verifier.is_proven(PURPOSE, &self.installation_id.to_string(), &self.proof)
+    }
+}
+
+/// The answer to a [`KeyActivationRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KeyActivationResponse {
+    /// The signed machine license.
+    pub license: String,
+    /// The newest signed revocation list.
+    pub revocations: String,
+    /// On how many machines the key is activated, this one included.
+    pub machines: u32,
+    /// On how many it may be.
+    pub machines_allowed: u32,
+}
+
+/// Decides on one more activation of a MAK or retail key. `before` holds the machines on which it is activated,
+/// as [`crate::host_activation::grant`] has them; the same machine again is free, however often.
+pub fn grant(
+    group: &KeyGroup,
+    allowed: u32,
+    key: KeyId,
+    machine: ShortHardwareId,
+    before: &BTreeMap<ShortHardwareId, u32>,
+) -> Result<()> {
+    if before.contains_key(&machine) || (before.len() as u64) < u64::from(allowed) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::MachinesUsedUp,
+        format!(
+            "product key {key} ({}) is activated on {} machines; {allowed} are allowed",
+            group.name,
+            before.len()
+        ),
+        "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
+    ))
+}
+
+/// One line of a file of requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RequestEntry {
+    /// Which vendor's service to ask.
+    pub vendor: VendorId,
+    /// The name of the machine, for the person who carries the file; the service never sees it.
+    pub machine: String,
+    /// What to ask.
+    pub request: KeyActivationRequest,
+}
+
+/// One line of a file of answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AnswerEntry {
+    /// Whose answer it is.
+    pub vendor: VendorId,
+    /// The name of the machine, as in the request.
+    pub machine: String,
+    /// Which request it answers.
+    pub installation_id: InstallationId,
+    /// The machine license, or why there is none.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The signed machine license.
+    License(String),
+    /// Why it was refused.
+    Error(Error),
+}
+
+/// Reads a file of requests or answers: each line that is not blank by its number, and what it holds.
+pub fn read_entries<T: DeserializeOwned>(text: &str) -> Vec<(usize, Result<T>)> {
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    let read = |(line, number): (&str, usize)| {
+        let entry = serde_json::from_str(line).map_err(|error| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("line {number} cannot be read ({})", without_place(&error)),
+                "have that line made again: `quorate export-request` on its machine, then `quorate forward-requests`",
+            )
+        });
+        (number, entry)
+    };
+    lines.map(read).collect()
+}
+
+/// An entry as the line of a file.
+pub fn write_entry<T: Serialize>(entry: &T) -> Result<String> {
+    serde_json::to_string(entry).map_err(|error| {
+        Error::new(Code::Internal, format!("an entry cannot be written ({error})"), "please report this")
+    })
+}
+
+/// The parser counts lines within what it was given, which is always one.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line 1").next().unwrap_or(&text).to_owned()
+}
+
+const PURPOSE: &str = "machine activation";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::product_key::ProductKey;
+
+    fn key() -> ProductKey {
+        ProductKey::new(KeyId::new(97, 1).unwrap(), [1; 8])
+    }
+
+    fn request(machine: u8) -> KeyActivationRequest {
+        let verifier = key().verifier();
+        let iid = InstallationId::new(key().id(), &verifier, ShortHardwareId([machine; 6]), 1);
+        KeyActivationRequest::new(iid, &verifier)
+    }
+
+    #[test]
+    fn fifty_machines_and_each_again_for_free() {
+        let products = crate::catalog::tests::products();
+        let group = products.key_group(97).unwrap();
+        let allowed = products.machines_allowed(group);
+        assert_eq!(allowed, 50);
+        let mut before = BTreeMap::new();
+        let mut grant = |machine: u8| {
+            let machine = ShortHardwareId([machine; 6]);
+            let granted = super::grant(group, allowed, key().id(), machine, &before);
+            if granted.is_ok() {
+                *before.entry(machine).or_insert(0) += 1;
+            }
+            granted
+        };
+        (0..50).for_each(|machine| grant(machine).unwrap());
+        let error = grant(50).unwrap_err();
+        assert_eq!(error.code, Code::MachinesUsedUp);
+        assert_eq!(
+            error.what,
+            "product key 00097-000-000001 (MAK) is activated on 50 machines; 50 are allowed"
+        );
+        (0..50).for_each(|machine| grant(machine).unwrap());
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_own_request_and_key_alone() {
+        let request = request(1);
+        assert!(request.is_proven(&key().verifier()));
+        let other = ProductKey::new(key().id(), [2; 8]).verifier();
+        assert!(!request.is_proven(&other));
+        let moved = KeyActivationRequest { installation_id: self::request(2).installation_id, ..request };
+        assert!(!moved.is_proven(&key().verifier()));
+    }
+
+    #[test]
+    fn entries_are_lines_and_a_bad_one_spoils_no_other() {
+        let entry = |machine: u8| RequestEntry {
+            vendor: "contoso".parse().unwrap(),
+            machine: format!("pc-{machine}"),
+            request: request(machine),
+        };
+        let line = |machine: u8| write_entry(&entry(machine)).unwrap();
+        let text = format!("{}\n\n{{\"vendor\": \"contoso\"}}\r\n{}", line(1), line(2));
+        let read = read_entries::<RequestEntry>(&text);
+        assert_eq!(read[0], (1, Ok(entry(1))));
+        assert_eq!(read[2], (4, Ok(entry(2))));
+        let error = read[1].1.as_ref().unwrap_err();
+        assert_eq!(error.what, "line 3 cannot be read (missing field `machine`)");
+
+        let answers = [
+            Answer::License("e30.e30.e30".to_owned()),
+            Answer::Error(Error::new(Code::KeyBlocked, "it is blocked", "ask")),
+        ];
+        for answer in answers {
+            let installation_id = request(1).installation_id;
+            let (vendor, machine) = ("contoso".parse().unwrap(), "pc-1".to_owned());
+            let entry = AnswerEntry { vendor, machine, installation_id, answer };
+            let line = write_entry(&entry).unwrap();
+            assert_eq!(read_entries::<AnswerEntry>(&line), [(1, Ok(entry))]);
+        }
+    }
+}
