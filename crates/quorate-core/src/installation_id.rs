@@ -49,7 +49,7 @@ impl InstallationId {
             Error::new(
                 Code::InstallationIdInvalid,
                 format!("the Installation ID was not made with product key {}", self.key),
-                "read the ID again from the machine (`quorate-host dti`), after installing the right key there",
+                "read the ID again from the machine, after installing the right key there",
             )
         })
     }

@@ -11,13 +11,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use quorate_core::host_activation::HostActivationRequest;
+use quorate_core::key_activation::KeyActivationRequest;
+use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::problem::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The routes over a service.
 pub fn router(service: Service) -> Router {
     Router::new()
+        .route("/v1/activations", post(activate_key))
         .route("/v1/host-activations", post(activate_host))
         .route("/v1/catalog", get(catalog))
         .route("/v1/revocations", get(revocations))
@@ -27,30 +32,40 @@ pub fn router(service: Service) -> Router {
         .with_state(Shared(Arc::new(Mutex::new(service))))
 }
 
-async fn activate_host(
+async fn activate_host(service: State<Shared>, body: Body) -> Response {
+    let activate = |service: &mut Service, request: &HostActivationRequest| service.activate_host(request);
+    activated(service, body, "host", |request| request.installation_id.key(), activate).await
+}
+
+async fn activate_key(service: State<Shared>, body: Body) -> Response {
+    let activate = |service: &mut Service, request: &KeyActivationRequest| service.activate_key(request);
+    activated(service, body, "machine", |request| request.installation_id.key(), activate).await
+}
+
+/// Reads a request and answers it.
+async fn activated<Q: DeserializeOwned + Send + 'static, A: Serialize + Send + 'static>(
     State(service): State<Shared>,
-    body: std::result::Result<Bytes, BytesRejection>,
+    body: Body,
+    who: &'static str,
+    key: impl FnOnce(&Q) -> KeyId,
+    activate: impl FnOnce(&mut Service, &Q) -> Result<A> + Send + 'static,
 ) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return problem(rejection.status(), not_read(rejection.status())),
     };
-    let request: Result<HostActivationRequest> = serde_json::from_slice(&body).map_err(|error| {
-        Error::new(
-            Code::RequestInvalid,
-            format!("the request cannot be read: {error}"),
-            "compare it with the documentation of POST /v1/host-activations",
-        )
-    });
-    let request = match request {
+    let request: Q = match serde_json::from_slice(&body) {
         Ok(request) => request,
-        Err(error) => return Answer::<()>(Err(error)).into_response(),
+        Err(error) => {
+            let what = format!("the request cannot be read: {error}");
+            return Answer::<()>(Err(Error::new(Code::RequestInvalid, what, COMPARE))).into_response();
+        }
     };
-    let key = request.installation_id.key();
-    let answer = service.ask(move |service| service.activate_host(&request)).await;
+    let key = key(&request);
+    let answer = service.ask(move |service| activate(service, &request)).await;
     match &answer {
-        Ok(_) => tracing::info!(%key, "host activated"),
-        Err(error) => tracing::info!(%key, code = error.code.as_str(), error.what, "host not activated"),
+        Ok(_) => tracing::info!(%key, who, "activated"),
+        Err(error) => tracing::info!(%key, who, code = error.code.as_str(), error.what, "not activated"),
     }
     Answer(answer).into_response()
 }
@@ -70,6 +85,8 @@ fn document(jws: Result<String>) -> Response {
         Err(error) => Answer::<()>(Err(error)).into_response(),
     }
 }
+
+type Body = std::result::Result<Bytes, BytesRejection>;
 
 /// The service, one caller at a time: it waits for the disk, so it is kept off the network's threads.
 #[derive(Clone)]
@@ -118,7 +135,9 @@ fn status(code: Code) -> StatusCode {
         }
         Code::ProofInvalid | Code::KeyBlocked => StatusCode::FORBIDDEN,
         Code::KeyUnknown | Code::NotSetUp => StatusCode::NOT_FOUND,
-        Code::ActivationsUsedUp | Code::SlotsUsedUp | Code::ProductKeyUnsuited => StatusCode::CONFLICT,
+        Code::ActivationsUsedUp | Code::MachinesUsedUp | Code::SlotsUsedUp | Code::ProductKeyUnsuited => {
+            StatusCode::CONFLICT
+        }
         Code::Unwritable | Code::DiskFull | Code::StoreDamaged => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -137,10 +156,12 @@ fn not_read(status: StatusCode) -> Error {
         StatusCode::PAYLOAD_TOO_LARGE => format!("the request has more than {LARGEST_BODY} bytes"),
         _ => "the request broke off".to_owned(),
     };
-    Error::new(Code::RequestInvalid, what, "compare it with the documentation of POST /v1/host-activations")
+    Error::new(Code::RequestInvalid, what, COMPARE)
 }
 
-const PATHS: &str = "the requests are POST /v1/host-activations, GET /v1/catalog and GET /v1/revocations";
+const PATHS: &str = "the requests are POST /v1/host-activations, POST /v1/activations, GET /v1/catalog and \
+                     GET /v1/revocations";
+const COMPARE: &str = "compare it with the documentation of the requests (docs/protocol.md)";
 
-/// A host activation is below 2 KB.
+/// A host activation, the larger of the two, is below 2 KB.
 const LARGEST_BODY: usize = 64 * 1024;

@@ -150,18 +150,19 @@ impl Authority {
                     "update Quorate on the host",
                 )
             })?;
-        self.host_chain(&request.public_key, entitlement, validity, now)
+        self.chain(Role::Host, &request.public_key, entitlement, validity, now)
     }
 
-    /// Makes a complete host credential, for a slot of a license pack.
-    pub fn host_credential(
+    /// Makes a complete credential, for a slot of a license pack.
+    pub fn credential(
         &self,
+        role: Role,
         entitlement: &Entitlement,
         validity: Interval,
         now: Timestamp,
     ) -> Result<Credential> {
         let key = new_key()?;
-        let chain = self.host_chain(&key, entitlement, validity, now)?;
+        let chain = self.chain(role, &key, entitlement, validity, now)?;
         Ok(Credential { chain, private_key: Zeroizing::new(key.serialize_der()) })
     }
 
@@ -179,15 +180,19 @@ impl Authority {
         tls(vec![certificate.der().clone(), self.ca_certificate.clone()], private)
     }
 
-    fn host_chain(
+    fn chain(
         &self,
+        role: Role,
         key: &impl PublicKeyData,
         entitlement: &Entitlement,
         validity: Interval,
         now: Timestamp,
     ) -> Result<Vec<CertificateDer<'static>>> {
-        let mut params = end_entity_params(&Role::Host.server_name(&self.vendor))?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let mut params = end_entity_params(&role.server_name(&self.vendor))?;
+        params.extended_key_usages = vec![match role {
+            Role::Host => ExtendedKeyUsagePurpose::ServerAuth,
+            Role::Issuer | Role::Machine => ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec()),
+        }];
         params.custom_extensions =
             vec![CustomExtension::from_oid_content(ENTITLEMENT_OID, entitlement.to_der()?)];
         valid(&mut params, now, validity);

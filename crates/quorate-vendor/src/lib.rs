@@ -1,12 +1,13 @@
 //! The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
-//! keeps what has been decided, [`service`] decides. [`api`] puts the service on HTTPS, [`command`] at the
+//! keeps what has been decided, [`service`] decides, together with [`activations`]. [`api`] puts the service on HTTPS, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
 //! Where to go next: [`service`].
 
+pub mod activations;
 pub mod api;
 pub mod authority;
 pub mod command;

@@ -1,38 +1,30 @@
-//! The service: decides what the vendor grants, keeps it, signs it.
+//! The service: what the vendor says of its products and keys, kept and signed.
 //!
 //! Used by the HTTPS interface and by the command line alike. Each method is one thing that somebody asks of
 //! a vendor, and either happens whole or not at all. What counts before it decides (the next number, the hosts
-//! that a key has left) holds a lock meanwhile, since commands run beside the service.
+//! that a key has left) holds a lock meanwhile, since commands run beside the service. What keys
+//! are worth, [`crate::activations`] decides.
 
 use crate::authority::{Authority, Directories};
-use crate::store::{KeyRecord, Slot, Store};
-use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use quorate_core::catalog::{Catalog, Channel, KeyGroup, Products};
-use quorate_core::certificate::Entitlement;
-use quorate_core::confirmation_id::ConfirmationId;
-use quorate_core::extended_pid::ExtendedPid;
-use quorate_core::host_activation::{self, HostActivationRequest, HostActivationResponse};
+use crate::store::{KeyRecord, Store};
+use quorate_core::catalog::{Catalog, KeyGroup, Products};
 use quorate_core::identifier::VendorId;
-use quorate_core::installation_id::InstallationId;
-use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
-use quorate_core::product_key::{KeyId, ProductKey, Verifier};
+use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::revocation::RevocationList;
-use quorate_core::{Code, Error, Result, Timestamp, signed};
+use quorate_core::{Code, Error, Result, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::{files, random};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use std::net::Ipv6Addr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 /// A vendor that has been set up.
 pub struct Service {
-    authority: Authority,
-    store: Store,
-    clock: Clock,
-    lock: PathBuf,
+    pub(crate) authority: Authority,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) lock: PathBuf,
     /// The newest revocation list that was signed, by its number.
     revocations: Option<(u64, String)>,
 }
@@ -189,113 +181,7 @@ impl Service {
         Ok(jws)
     }
 
-    /// Makes a license pack with fresh slots for a host key.
-    pub fn pack(&mut self, id: KeyId, slots: u32) -> Result<String> {
-        let _alone = files::lock(&self.lock)?;
-        let record = self.usable_key(id)?;
-        let catalog = self.catalog()?;
-        let group = host_key_group(&catalog, &record)?;
-        let now = self.clock.now();
-        let entitlement = entitlement(&catalog, group, id, now)?;
-        let first = self.store.slots(id)? + 1;
-        let mut secrets = Vec::new();
-        let mut sealed = Vec::new();
-        for number in first..first.saturating_add(slots) {
-            let credential = self.authority.host_credential(&entitlement, group.certificate_validity, now)?;
-            let secret = SlotSecret::from_bytes(random::bytes());
-            sealed.push(SealedSlot::seal(number, &credential, &secret, self.authority.vendor(), id)?);
-            secrets.push(Slot { number, secret });
-        }
-        let revocations = self.revocations_jws()?;
-        let pack = self.authority.sign(&LicensePack {
-            vendor: self.authority.vendor().clone(),
-            key: id,
-            root: BASE64.encode(self.authority.root().der()),
-            catalog: self.catalog_jws()?,
-            revocations,
-            slots: sealed,
-        })?;
-        self.store.add_slots(id, &secrets, group.certificate_validity.after(now))?;
-        Ok(pack)
-    }
-
-    /// Activates a host online. The same request again gets the same certificate again and is not counted, so
-    /// that a lost answer costs nothing.
-    pub fn activate_host(&mut self, request: &HostActivationRequest) -> Result<HostActivationResponse> {
-        let _alone = files::lock(&self.lock)?;
-        let installation_id = request.installation_id;
-        let signing_request = self.proven(request)?;
-        let record = self.usable_key(installation_id.key())?;
-        let catalog = self.catalog()?;
-        let group = host_key_group(&catalog, &record)?;
-        let hash = sha256(&signing_request);
-        let chain = match self.store.issued(&installation_id, &hash)? {
-            Some(chain) => chain.into_iter().map(CertificateDer::from).collect(),
-            None => {
-                self.grant(group, &installation_id)?;
-                let now = self.clock.now();
-                let entitlement = entitlement(&catalog, group, record.id, now)?;
-                let validity = group.certificate_validity;
-                let chain = self.authority.certify_host(&signing_request, &entitlement, validity, now)?;
-                self.store.add_activation(&installation_id, &hash, &chain, now)?;
-                chain
-            }
-        };
-        Ok(HostActivationResponse {
-            certificate_chain: chain.iter().map(|certificate| BASE64.encode(certificate)).collect(),
-            catalog: self.catalog_jws()?,
-            revocations: self.revocations_jws()?,
-        })
-    }
-
-    /// The signing request of somebody who has proven that he holds the key. Who can't learns nothing of the
-    /// key, not even whether there is one.
-    fn proven(&self, request: &HostActivationRequest) -> Result<Vec<u8>> {
-        let id = request.installation_id.key();
-        let verifier = match self.store.key(id)? {
-            Some(record) => record.verifier,
-            None => Verifier::from_bytes(random::bytes()),
-        };
-        request.verify(&verifier).map_err(|_| {
-            Error::new(
-                Code::ProofInvalid,
-                format!("the proof that the sender holds product key {id} of this vendor does not hold"),
-                "compare the key with its certificate and install it on the host again (`quorate-host upk`, \
-                 `quorate-host ipk`), then `quorate-host ato`",
-            )
-        })
-    }
-
-    /// The phone desk: the Confirmation ID for an Installation ID; the same again for the same.
-    pub fn confirm(&mut self, installation_id: &InstallationId) -> Result<ConfirmationId> {
-        let _alone = files::lock(&self.lock)?;
-        let record = self.usable_key(installation_id.key())?;
-        installation_id.verify(&record.verifier)?;
-        let slot = match self.store.assigned_slot(installation_id)? {
-            Some(slot) => slot,
-            None => self.assign_slot(&record, installation_id)?,
-        };
-        Ok(ConfirmationId::conceal(&slot.secret, installation_id, &record.verifier))
-    }
-
-    fn assign_slot(&mut self, record: &KeyRecord, installation_id: &InstallationId) -> Result<Slot> {
-        let catalog = self.catalog()?;
-        self.grant(host_key_group(&catalog, record)?, installation_id)?;
-        self.store.assign_slot(installation_id, self.clock.now())?.ok_or_else(|| {
-            Error::new(
-                Code::SlotsUsedUp,
-                format!("product key {} has no slot left in its license pack", record.id),
-                format!("make the customer a new pack: `quorate-vendor pack {}`", record.id),
-            )
-        })
-    }
-
-    fn grant(&self, group: &KeyGroup, installation_id: &InstallationId) -> Result<()> {
-        let before = self.store.activations(installation_id.key())?;
-        host_activation::grant(group, installation_id.key(), installation_id.hardware(), &before).map(drop)
-    }
-
-    fn known_key(&self, id: KeyId) -> Result<KeyRecord> {
+    pub(crate) fn known_key(&self, id: KeyId) -> Result<KeyRecord> {
         self.store.key(id)?.ok_or_else(|| {
             Error::new(
                 Code::KeyUnknown,
@@ -305,7 +191,7 @@ impl Service {
         })
     }
 
-    fn usable_key(&self, id: KeyId) -> Result<KeyRecord> {
+    pub(crate) fn usable_key(&self, id: KeyId) -> Result<KeyRecord> {
         let record = self.known_key(id)?;
         if record.blocked {
             return Err(Error::new(
@@ -318,13 +204,7 @@ impl Service {
     }
 }
 
-fn sha256(content: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
-    hash
-}
-
-fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {
+pub(crate) fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {
     catalog.products.key_group(number).ok_or_else(|| {
         let known: Vec<String> = catalog
             .products
@@ -337,41 +217,6 @@ fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {
             format!("catalog {} has no key group {number}", catalog.number),
             format!("choose one of: {}", known.join(", ")),
         )
-    })
-}
-
-fn host_key_group<'c>(catalog: &'c Catalog, record: &KeyRecord) -> Result<&'c KeyGroup> {
-    let group = key_group(catalog, record.id.group())?;
-    let sku = catalog.products.sku(group.sku);
-    if sku.is_some_and(|sku| sku.channel == Channel::KmsHost) {
-        return Ok(group);
-    }
-    Err(Error::new(
-        Code::ProductKeyUnsuited,
-        format!("product key {} is of {:?}, which are not host keys", record.id, group.name),
-        "use a key of a group that activates clients",
-    ))
-}
-
-fn entitlement(catalog: &Catalog, group: &KeyGroup, key: KeyId, now: Timestamp) -> Result<Entitlement> {
-    let sku = catalog
-        .products
-        .sku(group.sku)
-        .zip(catalog.products.sku(group.sku).and_then(|sku| catalog.products.application(sku.application)));
-    let (sku, application) = sku.ok_or_else(|| {
-        Error::new(Code::Internal, "a key group of the catalog leads nowhere", "please report this")
-    })?;
-    Ok(Entitlement {
-        key,
-        extended_pid: ExtendedPid {
-            product: application.product_number,
-            key,
-            channel: sku.channel.number(),
-            locale: LOCALE,
-            build: BUILD,
-            date: ExtendedPid::date_of(now),
-        },
-        sku_groups: group.activates.clone(),
     })
 }
 
@@ -411,11 +256,6 @@ pub fn read_products(path: &Path) -> Result<Products> {
         Error::new(Code::CatalogInvalid, format!("{}{place}: {what}", path.display()), next)
     })
 }
-
-/// English, United States: the locale of the documented example.
-const LOCALE: u16 = 1033;
-/// The generation of our own certificates, in the place of a system's build.
-const BUILD: (u16, u16) = (1, 0);
 
 const DATABASE: &str = "vendor.db";
 const LOCK: &str = "vendor.lock";

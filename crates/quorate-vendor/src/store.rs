@@ -48,7 +48,7 @@ pub struct Slot {
     pub secret: SlotSecret,
 }
 
-/// How a host was activated.
+/// How a host or a machine was activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// Over HTTPS.
@@ -221,7 +221,7 @@ impl Store {
         })
     }
 
-    /// How often a host key was activated on each machine.
+    /// How often a key was activated on each machine.
     pub fn activations(&self, key: KeyId) -> Result<BTreeMap<ShortHardwareId, u32>> {
         let rows: Vec<(String, u32)> = self.database.read(|connection| {
             let mut select = connection.prepare(
@@ -272,6 +272,23 @@ impl Store {
                 Some((request, &chain.join(" "))),
                 at,
             )
+        })
+    }
+
+    /// Notes an activation of a machine online, once for each Installation ID.
+    pub fn add_machine(&mut self, installation_id: &InstallationId, at: Timestamp) -> Result<()> {
+        self.database.change(|transaction| {
+            let known = transaction
+                .query_row(
+                    "SELECT 1 FROM activation WHERE installation_id = ?1",
+                    [installation_id.digits()],
+                    |_| Ok(()),
+                )
+                .optional()?;
+            match known {
+                Some(()) => Ok(()),
+                None => insert_activation(transaction, installation_id, How::Online, None, at),
+            }
         })
     }
 

@@ -253,8 +253,8 @@ async fn nobody_is_activated_without_proof_that_he_holds_the_key() {
         409,
         "Q102",
         "The product key is sound, but is not one for this product, edition or program.",
-        "product key 00097-000-000001 is of \"Contoso Office MAKs\", which are not host keys",
-        "use a key of a group that activates clients",
+        "product key 00097-000-000001 is of \"Contoso Office MAKs\", which activates machines, not hosts",
+        "install it on the machine itself: `quorate install-key`",
     );
     // A key that is blocked by a command stops working in the service that runs.
     assert_eq!(web.activate(body(&blocked, 1, &pair)).await.status(), 200);
@@ -307,7 +307,7 @@ async fn only_p256_keys_are_certified() {
 async fn other_paths_and_methods_are_problems_too() {
     let vendor = Vendor::new();
     let web = Web::serve(&vendor).await;
-    let paths = "the requests are POST /v1/host-activations, GET /v1/catalog and GET /v1/revocations";
+    let paths = "the requests are POST /v1/host-activations, POST /v1/activations, GET /v1/catalog and GET /v1/revocations";
     for path in ["/", "/v1", "/v1/catalog/", "/v2/catalog", "/v1/host-activations/1", "/../vendor.db", "/%00"]
     {
         is_problem(
@@ -424,4 +424,4 @@ fn signing_request(pair: &KeyPair) -> Vec<u8> {
     CertificateParams::default().serialize_request(pair).unwrap().der().to_vec()
 }
 
-const COMPARE: &str = "compare it with the documentation of POST /v1/host-activations";
+const COMPARE: &str = "compare it with the documentation of the requests (docs/protocol.md)";

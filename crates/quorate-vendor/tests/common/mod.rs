@@ -148,6 +148,8 @@ impl Ran {
 /// Key groups of the example.
 pub const HOST_KEYS: u16 = 96;
 pub const MAKS: u16 = 97;
+/// The public keys of KMS clients in the shipped example.
+pub const SETUP_KEYS: u16 = 99;
 /// The groups, as errors list them.
 pub const GROUPS: &str = "96 (Contoso Office host keys), 97 (Contoso Office MAKs), \
      98 (Contoso Office retail keys), 99 (Contoso Office Standard client setup keys), \
