@@ -1,24 +1,26 @@
-//! Activating: find a host, ask it, believe it or not, compare the count, keep what came of it.
+//! Activating: by a host of this network or at the vendor's service, as the edition in use has it, and keeping
+//! what came of it.
+//!
+//! What is asked of a host is in [`crate::by_host`], what is asked of the service in [`crate::by_service`].
 
 use crate::discovery::{Dns, Found};
 use crate::host_address::HostAddress;
 use crate::known_host::{HostSetting, known_host};
 use crate::registration::Vendor;
-use crate::round::Round;
-use crate::store::{LastAttempt, Product, Store, Stored};
-use crate::transport::{self, Refusal};
-use quorate_core::activation::{self, AcceptedResponse, ActivationRequest, Trust};
+use crate::store::{HeldLicense, InstalledKey, LastAttempt, Product, Store, Stored};
+use crate::transport;
+use quorate_core::activation::Trust;
 use quorate_core::catalog::Sku;
 use quorate_core::identifier::ApplicationId;
 use quorate_core::license_state::{self, Event, LicenseState, Situation};
 use quorate_core::policy::Policy;
-use quorate_core::revocation::RevocationList;
+use quorate_core::product_key::KeyId;
 use quorate_core::schedule::{Attempt, Intervals};
-use quorate_core::{Code, Error, Interval, Result, Timestamp, signed};
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
+use quorate_edge::https::ProxyUrl;
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
-use quorate_proto::request;
 use std::path::{Path, PathBuf};
 
 /// One application's product on this machine.
@@ -30,11 +32,39 @@ pub struct Client {
     pub(crate) dns: Dns,
     pub(crate) clock: Clock,
     pub(crate) host_file: Option<PathBuf>,
+    pub(crate) way: ServiceWay,
+}
+
+/// The way to the vendor's service, where it is another than the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceWay {
+    /// Its URL, instead of the catalog's.
+    pub url: Option<String>,
+    /// The proxy, instead of the one that the environment names.
+    pub proxy: Option<ProxyUrl>,
 }
 
 /// An activation that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activated {
+    /// Who activated the product.
+    pub by: Activator,
+    /// The license state now.
+    pub state: LicenseState,
+}
+
+/// Who activates products.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activator {
+    /// A host of this network.
+    Host(ByHost),
+    /// The vendor, with a product key of the machine's own.
+    Vendor(ByVendor),
+}
+
+/// How a host activated the product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByHost {
     /// The host that answered.
     pub host: HostAddress,
     /// How it was found.
@@ -43,8 +73,25 @@ pub struct Activated {
     pub count: u32,
     /// How many the policy needs.
     pub threshold: u32,
-    /// The license state now.
-    pub state: LicenseState,
+}
+
+/// How the vendor activated the product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByVendor {
+    /// The product key.
+    pub key: InstalledKey,
+    /// On how many machines the key is activated, and on how many it may be; a telephone does not tell.
+    pub machines: Option<(u32, u32)>,
+}
+
+impl Activated {
+    /// How a host activated the product, if one did.
+    pub fn by_host(&self) -> Option<&ByHost> {
+        match &self.by {
+            Activator::Host(host) => Some(host),
+            Activator::Vendor(_) => None,
+        }
+    }
 }
 
 /// The product as it stands.
@@ -54,8 +101,12 @@ pub struct Status {
     pub product: Product,
     /// What was wrong with the license file, if it had to be made anew.
     pub damage: Option<Error>,
-    /// The installed edition.
+    /// The edition.
     pub sku: Sku,
+    /// The product key by which the product is that edition; none for the registered one.
+    pub key: Option<InstalledKey>,
+    /// Whether this is the edition in use, of several that are installed side by side.
+    pub in_use: bool,
     /// Its policy.
     pub policy: Policy,
     /// The license state now.
@@ -66,8 +117,8 @@ pub struct Status {
     pub intervals: Intervals,
     /// The host that is asked before DNS is, if one is known.
     pub host: Result<Option<(HostAddress, Found)>>,
-    /// The response by which the product is activated, or why there is none that holds.
-    pub license: Result<Option<activation::ActivationResponse>>,
+    /// What the product is activated by, or why there is nothing that holds.
+    pub license: Result<Option<HeldLicense>>,
 }
 
 impl Status {
@@ -81,11 +132,19 @@ impl Status {
                 "the activation was given to other hardware: the machine has changed, or its store was copied",
                 "activate this machine: `quorate activate`",
             )),
-            Situation::NonGenuineGrace => Some(Error::new(
-                Code::Revoked,
-                "the vendor has revoked the key or the host by which this product was activated",
-                "ask whoever runs the host; another host may activate it: `quorate activate`",
-            )),
+            Situation::NonGenuineGrace => Some(match self.sku.channel.has_own_key() {
+                true => Error::new(
+                    Code::Revoked,
+                    "the vendor has revoked the product key by which this product was activated",
+                    "ask the vendor; install another key: `quorate install-key`",
+                ),
+                false => Error::new(
+                    Code::Revoked,
+                    "the vendor has revoked the key or the host by which this product was activated",
+                    "ask whoever runs the host; another host may activate it: `quorate activate`",
+                ),
+            }),
+            Situation::Unlicensed => Some(no_key(&self.sku)),
             // How the last attempt failed says what to do about it.
             Situation::Notification if last.is_none() => Some(Error::new(
                 Code::GraceOver,
@@ -102,13 +161,18 @@ impl Client {
     /// The product of an application of a registered vendor.
     pub fn new(vendor: Vendor, application: ApplicationId, machine: Machine, dns: Dns, clock: Clock) -> Self {
         let store = Store::new(&vendor.directory, application);
-        Self { vendor, store, machine, dns, clock, host_file: None }
+        Self { vendor, store, machine, dns, clock, host_file: None, way: ServiceWay::default() }
     }
 
     /// The same, heeding what this machine says about its host: the environment and this file. They are read
     /// whenever a host is asked.
     pub fn with_host_file(self, file: PathBuf) -> Self {
         Self { host_file: Some(file), ..self }
+    }
+
+    /// The same, with another way to the vendor's service.
+    pub fn with_service(self, way: ServiceWay) -> Self {
+        Self { way, ..self }
     }
 
     /// Every registered product in a state directory, by the root that was registered with it, and what is
@@ -120,7 +184,8 @@ impl Client {
             match vendor.and_then(|vendor| Ok((Store::all(&vendor.directory)?, vendor))) {
                 Ok((stores, vendor)) => clients.extend(stores.into_iter().map(|store| {
                     let (vendor, machine, dns) = (vendor.clone(), machine.clone(), dns.clone());
-                    Self { vendor, store, machine, dns, clock: clock.clone(), host_file: None }
+                    let way = ServiceWay::default();
+                    Self { vendor, store, machine, dns, clock: clock.clone(), host_file: None, way }
                 })),
                 Err(error) => errors.push(error),
             }
@@ -136,69 +201,133 @@ impl Client {
     /// The product as it stands, without asking anybody. The time is noted now and then, and at once when the
     /// hardware has changed, so that nothing is gained by setting the clock back.
     pub fn status(&self) -> Result<Status> {
+        let stored = self.look()?;
+        self.status_of(stored)
+    }
+
+    /// The status of every edition that is installed side by side: the registered one first, then those of
+    /// product keys. One of them is in use.
+    pub fn all_statuses(&self) -> Result<Vec<Status>> {
+        let stored = self.look()?;
+        let in_use = stored.installation.in_use;
+        let keys = stored.installation.keys.iter().map(|key| Some(key.id));
+        // A registered edition that needs a key of its own and has none is not one of several.
+        let registered = self.vendor.sku(stored.installation.sku)?;
+        let own = in_use.is_none() || !registered.channel.has_own_key();
+        let editions: Vec<Option<KeyId>> = own.then_some(None).into_iter().chain(keys).collect();
+        let status = |edition| {
+            let mut seen = stored.clone();
+            seen.installation.in_use = edition;
+            if edition != in_use {
+                // The last attempt was not for this one.
+                (seen.product.last, seen.product.next_request) = (None, None);
+            }
+            Ok(Status { in_use: edition == in_use, ..self.status_of(seen)? })
+        };
+        editions.into_iter().map(status).collect()
+    }
+
+    /// Reads the store and notes what a look at the machine shows.
+    fn look(&self) -> Result<Stored> {
         let now = self.clock.now();
         let mut stored = self.store.read(&self.machine, now)?;
-        let sku = self.vendor.sku(stored.installation.sku)?.clone();
-        let policy = self.vendor.catalog.products.policy(&sku).clone();
         let before = stored.product.clone();
-        stored.product.note_machine(&policy, &self.machine, now.max(before.latest_time));
+        self.note_machine(&mut stored, now.max(before.latest_time))?;
         if stored.product != before || now > NOTED_EVERY.after(before.latest_time) {
             // Where it cannot be written, the license is the same without it.
             let _ = self.store.update(&self.machine, now, |stored| {
-                stored.product.note_machine(&policy, &self.machine, now.max(stored.product.latest_time));
+                self.note_machine(stored, now.max(stored.product.latest_time))?;
                 stored.product.latest_time = stored.product.latest_time.max(now);
                 Ok(())
             });
         }
+        Ok(stored)
+    }
+
+    fn status_of(&self, stored: Stored) -> Result<Status> {
+        let now = self.clock.now();
+        let sku = self.vendor.sku(stored.installation.edition())?.clone();
+        let policy = self.vendor.catalog.products.policy(&sku).clone();
         let trust = self.trust(&stored.product);
         let (facts, judged_at) = stored.facts(trust, now);
         let state = license_state::evaluate(&policy, &facts, judged_at);
-        let license = stored.product.license(sku.id, trust, now);
+        let license = stored.license(trust, now);
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let host = self.known_host(&stored.product);
+        let key = stored.installation.key().cloned();
         let Stored { product, damage, .. } = stored;
-        Ok(Status { product, damage, sku, policy, state, judged_at, intervals, host, license })
+        let in_use = true;
+        Ok(Status { product, damage, sku, key, in_use, policy, state, judged_at, intervals, host, license })
     }
 
-    /// Asks a host and keeps what came of it. A failure leaves the license that was held before untouched.
+    fn note_machine(&self, stored: &mut Stored, now: Timestamp) -> Result<()> {
+        let policy = self.policy(stored)?;
+        let trust = self.trust(&stored.product);
+        stored.note_machine(policy, &self.machine, trust, now);
+        Ok(())
+    }
+
+    /// Asks a host or the vendor's service, and keeps what came of it. A failure leaves the license that was held
+    /// before untouched.
     pub async fn activate(&self) -> Result<Activated> {
-        let now = self.clock.now();
-        let asking = self.store.update(&self.machine, now, |stored| {
-            let policy = self.policy(stored)?;
-            stored.product.note_machine(policy, &self.machine, now);
-            let machine = self.machine.components();
-            // On other hardware the copy of a machine becomes a machine of its own; once is enough.
-            if !policy.hardware.compare(&stored.product.components, &machine).tolerated {
-                stored.product.renew_cmid(&self.machine);
-            }
+        let asking = self.store.update(&self.machine, self.clock.now(), |stored| {
+            self.prepare(stored)?;
             Ok(stored.clone())
         })?;
-        let (outcome, revoked) = self.ask_hosts(&asking).await;
-        let now = self.clock.now();
-        self.store.update(&self.machine, now, |stored| {
-            stored.product.latest_time = stored.product.latest_time.max(now);
-            stored.product.newest_revocations = stored.product.newest_revocations.max(revoked.newest);
-            let (outcome, count) = match outcome {
-                Ok(answer) => self.keep(stored, answer, now)?,
-                Err(error) => (Err(error), None),
-            };
-            if outcome.is_err() && revoked.license {
-                self.apply(stored, Event::Revoked, now)?;
-            }
-            let attempt = Attempt { at: now, activated: outcome.is_ok() };
-            let intervals = Intervals::new(self.policy(stored)?, stored.product.host_intervals);
-            stored.product.next_request = Some(intervals.next(attempt, u32::from_be_bytes(random::bytes())));
-            let error = outcome.as_ref().err().cloned();
-            stored.product.last = Some(LastAttempt { attempt, count, error });
-            // The error is the outcome, and the store is to be kept: both are given on.
-            Ok(outcome)
-        })?
+        let sku = self.vendor.sku(asking.installation.edition())?;
+        if !sku.channel.has_own_key() {
+            return self.activate_by_host(&asking).await;
+        }
+        match asking.installation.key() {
+            Some(key) => self.activate_at_service(&asking, key).await,
+            None => Err(no_key(sku)),
+        }
     }
 
-    /// When the product should ask a host next; a product that never asked should at once.
-    pub fn due(&self) -> Result<Timestamp> {
+    /// Looks at the machine before anything is asked for it.
+    pub(crate) fn prepare(&self, stored: &mut Stored) -> Result<()> {
+        self.note_machine(stored, self.clock.now())?;
+        let policy = self.policy(stored)?;
+        let machine = self.machine.components();
+        // On other hardware the copy of a machine becomes a machine of its own; once is enough.
+        if !policy.hardware.compare(&stored.product.components, &machine).tolerated {
+            stored.product.renew_cmid(&self.machine);
+        }
+        Ok(())
+    }
+
+    /// Notes how an attempt ended and when to try again. The error is an outcome too, and the store is to be kept.
+    pub(crate) fn note_attempt(
+        &self,
+        stored: &mut Stored,
+        outcome: Result<Activated>,
+        count: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Result<Activated>> {
+        let attempt = Attempt { at: now, activated: outcome.is_ok() };
+        let intervals = Intervals::new(self.policy(stored)?, stored.product.host_intervals);
+        stored.product.next_request = Some(intervals.next(attempt, u32::from_be_bytes(random::bytes())));
+        let error = outcome.as_ref().err().cloned();
+        stored.product.last = Some(LastAttempt { attempt, count, error });
+        Ok(outcome)
+    }
+
+    /// When the product should ask next; one that never asked should at once, and one that is activated by a key of
+    /// its own need not ask again.
+    pub fn due(&self) -> Result<Option<Timestamp>> {
         let now = self.clock.now();
         let stored = self.store.read(&self.machine, now)?;
+        let trust = self.trust(&stored.product);
+        if stored.own_key(trust).is_some() {
+            let (facts, judged_at) = stored.facts(trust, now);
+            let state = license_state::evaluate(self.policy(&stored)?, &facts, judged_at);
+            if state.situation == Situation::Licensed {
+                return Ok(None);
+            }
+        } else if self.vendor.sku(stored.installation.edition())?.channel.has_own_key() {
+            // Nothing can be asked before there is a key.
+            return Ok(None);
+        }
         let intervals = Intervals::new(self.policy(&stored)?, stored.product.host_intervals);
         let mut next = stored.product.next_request.unwrap_or(Timestamp::MIN);
         let behind = self.policy(&stored)?.clock_tolerance.after(now) < stored.product.latest_time;
@@ -208,7 +337,7 @@ impl Client {
         }
         // A clock that once ran ahead may have put it off for years.
         let longest = intervals.renewal.max(intervals.activation);
-        Ok(if next > longest.after(now) { Timestamp::MIN } else { next })
+        Ok(Some(if next > longest.after(now) { Timestamp::MIN } else { next }))
     }
 
     /// The time by this client's clock.
@@ -248,7 +377,7 @@ impl Client {
         Ok(hosts)
     }
 
-    fn known_host(&self, product: &Product) -> Result<Option<(HostAddress, Found)>> {
+    pub(crate) fn known_host(&self, product: &Product) -> Result<Option<(HostAddress, Found)>> {
         let setting = match &self.host_file {
             Some(file) if product.fixed_host.is_none() => HostSetting::read(file)?,
             _ => HostSetting::default(),
@@ -256,192 +385,23 @@ impl Client {
         known_host(product.fixed_host.as_ref(), &setting, product.cached_host.as_ref())
     }
 
-    /// Asks one host after the other until one answers. Whatever happens, says what was learnt of revocations.
-    async fn ask_hosts(&self, asking: &Stored) -> (Result<Answer>, Revocations) {
-        let mut revocations = Revocations::default();
-        let outcome = self.ask_hosts_in_turn(asking, &mut revocations).await;
-        (outcome, revocations)
-    }
-
-    async fn ask_hosts_in_turn(&self, asking: &Stored, revocations: &mut Revocations) -> Result<Answer> {
-        let mut round = Round::default();
-        if let Some((host, found)) = self.known_host(&asking.product)? {
-            match self.ask_host(asking, &host, found, revocations).await {
-                Err(error) if !found.is_set() => round.strike(&host, error),
-                asked => return asked,
-            }
-        }
-        let published = match self.published().await {
-            Ok(published) => published,
-            Err(error) => return Err(round.failure_without_dns(error)),
-        };
-        for host in published {
-            if round.has_struck(&host) {
-                continue;
-            }
-            match self.ask_host(asking, &host, Found::Dns, revocations).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => round.strike(&host, error),
-            }
-        }
-        Err(round.failure().unwrap_or_else(|| {
-            Error::new(
-                Code::NoHostFound,
-                "DNS names no host that could be asked",
-                "set the host by hand: `quorate set-host HOST`",
-            )
-        }))
-    }
-
-    async fn published(&self) -> Result<Vec<HostAddress>> {
+    pub(crate) async fn published(&self) -> Result<Vec<HostAddress>> {
         self.dns.hosts(&self.vendor.catalog, random::up_to).await
     }
 
-    async fn ask_host(
-        &self,
-        asking: &Stored,
-        host: &HostAddress,
-        found: Found,
-        revocations: &mut Revocations,
-    ) -> Result<Answer> {
-        let addresses = self.dns.addresses(host).await?;
-        let mut asking = asking.clone();
-        let (accepted, jws) = self.ask_addresses(&mut asking, &addresses, revocations).await?;
-        Ok(Answer { product: asking.product, accepted, jws, host: host.clone(), found })
-    }
-
-    /// Asks once and, when the host has seen this CMID on other hardware, once more with a new one.
-    async fn ask_addresses(
-        &self,
-        asking: &mut Stored,
-        addresses: &[std::net::SocketAddr],
-        revocations: &mut Revocations,
-    ) -> Result<(AcceptedResponse, String)> {
-        let peer = self.peer();
-        for attempt in 1..=2 {
-            let request = self.request(asking)?;
-            let answer = match transport::ask(&peer, addresses, request::to_wire(&request)).await {
-                Ok(answer) => answer,
-                Err(Refusal { error, revocations: list }) => {
-                    if let Some(list) = list {
-                        self.note_revocations(asking, &list, revocations);
-                    }
-                    return Err(error);
-                }
-            };
-            self.note_revocations(asking, &answer.revocations, revocations);
-            let accepted = activation::accept(
-                &answer.response,
-                &answer.revocations,
-                &request,
-                self.trust(&asking.product),
-                self.clock.now(),
-            )?;
-            if !accepted.response.clone {
-                return Ok((accepted, answer.response));
-            }
-            if attempt == 1 {
-                asking.product.renew_cmid(&self.machine);
-            }
-        }
-        Err(Error::new(
-            Code::ResponseMismatch,
-            "the host takes a new, random CMID for that of another machine",
-            "report this to whoever runs the host",
-        ))
-    }
-
-    /// Looks into a revocation list that a host has shown: is what this product was activated by in it? The
-    /// list is the vendor's word, whoever shows it; one that does not verify says nothing.
-    fn note_revocations(&self, asking: &Stored, jws: &str, revocations: &mut Revocations) {
-        let trust = self.trust(&asking.product);
-        let list = signed::verify::<RevocationList>(jws, trust.root, trust.vendor, self.clock.now());
-        let Ok(list) = list.map(|verified| verified.document) else { return };
-        if list.check_number(asking.product.newest_revocations.max(revocations.newest)).is_err() {
-            return;
-        }
-        revocations.newest = list.number;
-        let held = asking.product.response.as_ref().and_then(|jws| {
-            let at = activation::claimed_time(jws).ok()?;
-            activation::verify_license(jws, asking.installation.sku, trust, at).ok()
-        });
-        revocations.license = held.is_some_and(|held| list.check_host(&held.signer).is_err());
-    }
-
-    fn request(&self, asking: &Stored) -> Result<ActivationRequest> {
-        let sku = self.vendor.sku(asking.installation.sku)?;
-        let policy = self.vendor.catalog.products.policy(sku);
-        let client_time = self.clock.now();
-        let product = &asking.product;
-        let (facts, judged_at) = asking.facts(self.trust(product), client_time);
-        let state = license_state::evaluate(policy, &facts, judged_at);
-        Ok(ActivationRequest {
-            application: sku.application,
-            sku: sku.id,
-            cmid: product.cmid,
-            hardware: product.hardware,
-            status: state.status,
-            minutes_left: state.remaining(judged_at).as_minutes(),
-            threshold: policy.threshold,
-            client_time,
-            machine_name: self.machine.name.clone(),
-            virtual_machine: self.machine.is_virtual(),
-            nonce: random::nonce(),
-            previous_cmid: product.previous_cmid,
-        })
-    }
-
-    /// Keeps an answer. Whether it activates the product is a matter of the count, which is given as well.
-    fn keep(
-        &self,
-        stored: &mut Stored,
-        answer: Answer,
-        now: Timestamp,
-    ) -> Result<(Result<Activated>, Option<u32>)> {
-        let Answer { product: asked, accepted, jws, host, found } = answer;
-        let policy = self.policy(stored)?;
-        let response = accepted.response;
-        let product = &mut stored.product;
-        product.newest_revocations = product.newest_revocations.max(accepted.revocations);
-        product.cached_host = Some(host.clone());
-        product.host_intervals =
-            Some(Intervals { activation: response.activation_interval, renewal: response.renewal_interval });
-        (product.cmid, product.hardware, product.components) = (asked.cmid, asked.hardware, asked.components);
-        product.previous_cmid = None;
-        // The host has just said what time it is: a clock that once ran ahead is forgotten.
-        product.latest_time = now.max(response.host_time);
-        if let Err(error) = activation::check_count(policy, response.count) {
-            return Ok((Err(error), Some(response.count)));
-        }
-        product.response = Some(jws);
-        product.out_of_tolerance = None;
-        product.revoked = None;
-        // What was tolerated is from now on how the machine is known.
-        product.components = self.machine.components();
-        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
-        let state = license_state::evaluate(policy, &facts, judged_at);
-        let activated = Activated { host, found, count: response.count, threshold: policy.threshold, state };
-        Ok((Ok(activated), Some(response.count)))
-    }
-
     /// Lets an event happen to what is stored, by the rules of the license state.
-    fn apply(&self, stored: &mut Stored, event: Event, now: Timestamp) -> Result<()> {
+    pub(crate) fn apply(&self, stored: &mut Stored, event: Event, now: Timestamp) -> Result<()> {
         let policy = self.policy(stored)?;
-        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let trust = self.trust(&stored.product);
+        let (facts, judged_at) = stored.facts(trust, now);
         let facts = facts.after(event, policy, judged_at)?;
-        stored.installation.first_run = facts.first_run;
-        stored.installation.rearms = facts.rearms;
-        stored.product.first_run = facts.first_run;
-        stored.product.revoked = facts.revoked;
-        stored.product.out_of_tolerance = facts.out_of_tolerance;
-        if facts.license.is_none() {
-            stored.product.response = None;
-        }
+        stored.keep(&facts, trust);
         Ok(())
     }
 
-    fn policy(&self, stored: &Stored) -> Result<&Policy> {
-        Ok(self.vendor.catalog.products.policy(self.vendor.sku(stored.installation.sku)?))
+    /// The policy of the edition in use.
+    pub(crate) fn policy(&self, stored: &Stored) -> Result<&Policy> {
+        Ok(self.vendor.catalog.products.policy(self.vendor.sku(stored.installation.edition())?))
     }
 
     /// Whom to believe at the other end of a connection.
@@ -449,7 +409,7 @@ impl Client {
         transport::Peer { root: &self.vendor.root, vendor: &self.vendor.catalog.vendor, clock: &self.clock }
     }
 
-    fn trust(&self, product: &Product) -> Trust<'_> {
+    pub(crate) fn trust(&self, product: &Product) -> Trust<'_> {
         Trust {
             root: &self.vendor.root,
             vendor: &self.vendor.catalog.vendor,
@@ -459,23 +419,14 @@ impl Client {
     }
 }
 
+/// What an edition that needs a product key of its own lacks.
+fn no_key(sku: &Sku) -> Error {
+    Error::new(
+        Code::ProductKeyMissing,
+        format!("no product key of {} ({}) is installed", sku.name, sku.channel),
+        "`quorate install-key KEY`",
+    )
+}
+
 /// Writing costs a flush to the disk, and a product may ask for its status at every window it opens.
 const NOTED_EVERY: Interval = Interval::hours(1);
-
-/// What a host answered, and the product as it was when it asked (a clone has a new CMID by then).
-struct Answer {
-    product: Product,
-    accepted: AcceptedResponse,
-    jws: String,
-    host: HostAddress,
-    found: Found,
-}
-
-/// What hosts have shown of revocations in one round.
-#[derive(Default)]
-struct Revocations {
-    /// The number of the newest list.
-    newest: u64,
-    /// Whether what this product was activated by is in it.
-    license: bool,
-}

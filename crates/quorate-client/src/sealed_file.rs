@@ -54,8 +54,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>> {
     })
 }
 
-/// Writes a sealed file, whole or not at all. It holds no secret: any program of the machine may read it.
-pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<()> {
+/// Writes a sealed file, whole or not at all.
+pub fn write<T: Serialize>(path: &Path, content: &T, access: Access) -> Result<()> {
     let internal = |error: serde_json::Error| {
         Error::new(
             Code::Internal,
@@ -65,7 +65,7 @@ pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<()> {
     };
     let content = serde_json::value::to_raw_value(content).map_err(internal)?;
     let sealed = Sealed { sha256: checksum(content.get()), content };
-    files::write(path, &serde_json::to_vec(&sealed).map_err(internal)?, Access::Public)
+    files::write(path, &serde_json::to_vec(&sealed).map_err(internal)?, access)
 }
 
 fn checksum(content: &str) -> String {
@@ -81,7 +81,7 @@ mod tests {
     fn every_cut_and_every_flipped_bit_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        write(&path, &vec!["one", "two"]).unwrap();
+        write(&path, &vec!["one", "two"], Access::Public).unwrap();
         let whole = std::fs::read(&path).unwrap();
         assert!(
             matches!(read::<Vec<String>>(&path).unwrap(), Found::Whole(content) if content == ["one", "two"])

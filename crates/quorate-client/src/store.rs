@@ -1,27 +1,33 @@
 //! The license store: what a machine remembers of one application's product, in two files.
 //!
-//! The *installation* says which edition is installed and since when; it changes only when something is
-//! installed. The *license* file changes with every request. Both know when the product first ran and the
-//! earlier counts, so that losing one of them restarts nothing. Both are written whole, and one process
-//! changes them at a time.
+//! The *installation* says which edition and which product keys are installed and since when; it changes only
+//! when something is installed. The *license* file changes with every request. Both know when the product first
+//! ran and the earlier counts, so that losing one of them restarts nothing. Both are written whole, and one
+//! process changes them at a time. Anybody may read them; what proves that a key is held is in a third file, of
+//! the owner alone ([`crate::key_ring`]).
 //!
-//! What makes a license is the host's signed response, kept as it came: it is verified again whenever the
-//! store is read, so that nothing is gained by editing the file.
+//! What makes a license is a signed document, the host's response or the vendor's machine license, kept as it
+//! came: it is verified again whenever the store is read, so that nothing is gained by editing the file.
 //!
 //! What becomes of a store: `docs/license-store.md`, each line with a test.
 
 use crate::host_address::HostAddress;
 use crate::sealed_file::{self, Found};
 use quorate_core::activation::{self, ActivationResponse, Trust};
+use quorate_core::extended_pid::ExtendedPid;
 use quorate_core::hardware::{Components, HardwareId};
 use quorate_core::identifier::{ActivationId, ApplicationId, Cmid};
 use quorate_core::license_state::{Facts, License, Term};
+use quorate_core::machine_license::{self, MachineLicense};
 use quorate_core::policy::Policy;
+use quorate_core::product_key::{KeyId, PartialKey};
 use quorate_core::schedule::{Attempt, Intervals};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
+use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
-use quorate_edge::{files, random};
+use quorate_edge::random;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The files of one application's product.
@@ -42,16 +48,46 @@ pub struct Stored {
     pub damage: Option<Error>,
 }
 
-/// Which edition is installed, and since when.
+/// Which edition and which keys are installed, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Installation {
-    /// The installed edition.
+    /// The edition that the installer registered.
     pub sku: ActivationId,
+    /// The product keys, in the order in which they were installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<InstalledKey>,
+    /// The key in use; without one, the product is the registered edition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<KeyId>,
     /// When the product first ran, or its initial grace was restarted.
     pub first_run: Timestamp,
     /// How often the initial grace was restarted.
     pub rearms: u32,
+}
+
+/// A product key that is installed, as far as anybody may know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct InstalledKey {
+    /// Group and serial.
+    pub id: KeyId,
+    /// The last five characters.
+    pub partial: PartialKey,
+    /// The edition that it licenses.
+    pub sku: ActivationId,
+}
+
+impl Installation {
+    /// The key in use, if one is.
+    pub fn key(&self) -> Option<&InstalledKey> {
+        self.keys.iter().find(|key| Some(key.id) == self.in_use)
+    }
+
+    /// The edition in use: that of the key in use, or else the one that was registered.
+    pub fn edition(&self) -> ActivationId {
+        self.key().map_or(self.sku, |key| key.sku)
+    }
 }
 
 /// What is remembered of a product's activation.
@@ -70,9 +106,12 @@ pub struct Product {
     /// Since when the hardware has been another than the one that was activated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_tolerance: Option<Timestamp>,
-    /// Since when the vendor is known to have revoked what the product was activated by.
+    /// Since when the vendor is known to have revoked the host that activated the product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// What came of the product keys that are activated at the vendor's service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<KeyId, KeyActivation>,
     /// When the product first ran, as the installation says too.
     pub first_run: Timestamp,
     /// The latest time seen: a clock that is set back gains nothing.
@@ -83,7 +122,7 @@ pub struct Product {
     /// The host that answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_host: Option<HostAddress>,
-    /// The signed response by which the product is activated.
+    /// The signed response of the host that activated the product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
     /// The highest number of a revocation list seen.
@@ -92,7 +131,7 @@ pub struct Product {
     /// The intervals that the host asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_intervals: Option<Intervals>,
-    /// The last time that a host was asked.
+    /// The last time that a host or the vendor's service was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastAttempt>,
     /// When to ask again, drawn when the last attempt ended.
@@ -106,7 +145,7 @@ pub struct Product {
 pub struct LastAttempt {
     /// When, and whether the product was activated or renewed.
     pub attempt: Attempt,
-    /// The count that the host gave, if it answered.
+    /// The count that a host gave, if one answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// What went wrong, if anything.
@@ -114,7 +153,52 @@ pub struct LastAttempt {
     pub error: Option<Error>,
 }
 
+/// What came of one product key at the vendor's service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KeyActivation {
+    /// The signed machine license.
+    pub license: String,
+    /// On how many machines the key was activated then, and on how many it may be; a telephone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<(u32, u32)>,
+    /// Since when the vendor is known to have revoked the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+}
+
+/// A license that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldLicense {
+    /// The response of a host whose count was enough.
+    Host(ActivationResponse),
+    /// A machine license of the key in use.
+    Key(MachineLicense),
+}
+
+impl HeldLicense {
+    /// The extended PID: the host's, or this activation's own.
+    pub fn extended_pid(&self) -> &ExtendedPid {
+        match self {
+            Self::Host(response) => &response.host_pid,
+            Self::Key(license) => &license.extended_pid,
+        }
+    }
+
+    fn as_fact(&self) -> License {
+        match self {
+            Self::Host(response) => License { granted: response.host_time, term: Term::Renewable },
+            Self::Key(license) => License { granted: license.granted, term: Term::Permanent },
+        }
+    }
+}
+
 impl Store {
+    /// Whose product it is of.
+    pub fn application(&self) -> ApplicationId {
+        self.application
+    }
+
     /// The store of an application in a vendor's directory.
     pub fn new(directory: &Path, application: ApplicationId) -> Self {
         Self { directory: directory.to_owned(), application }
@@ -144,10 +228,13 @@ impl Store {
         let product = self.product(machine, now)?;
         let first_run = before.as_ref().map_or(now, |before| before.first_run);
         let first_run = product.as_ref().map_or(first_run, |(product, _)| first_run.min(product.first_run));
-        let installation = Installation { sku, first_run, rearms: before.map_or(0, |before| before.rearms) };
-        sealed_file::write(&self.file(INSTALLATION), &installation)?;
+        let installation = match before {
+            Some(before) => Installation { sku, first_run, ..before },
+            None => Installation { sku, keys: Vec::new(), in_use: None, first_run, rearms: 0 },
+        };
+        sealed_file::write(&self.file(INSTALLATION), &installation, Access::Public)?;
         if product.is_none() {
-            sealed_file::write(&self.file(LICENSE), &Product::new(machine, first_run, now))?;
+            sealed_file::write(&self.file(LICENSE), &Product::new(machine, first_run, now), Access::Public)?;
         }
         Ok(installation)
     }
@@ -195,9 +282,9 @@ impl Store {
             std::fs::rename(&damaged, &aside).map_err(|error| files::writing(&aside, &error))?;
         }
         // The license first: were there no room for the second, the grace would not have been restarted.
-        sealed_file::write(&self.file(LICENSE), &stored.product)?;
+        sealed_file::write(&self.file(LICENSE), &stored.product, Access::Public)?;
         if stored.installation != before.installation {
-            sealed_file::write(&self.file(INSTALLATION), &stored.installation)?;
+            sealed_file::write(&self.file(INSTALLATION), &stored.installation, Access::Public)?;
         }
         Ok(result)
     }
@@ -210,6 +297,11 @@ impl Store {
             // When it first ran is with the installation; here the latest possible moment.
             Found::Damaged(error) => Some((Product::new(machine, now, now), Some(error))),
         })
+    }
+
+    /// Where the secrets of the product keys are.
+    pub(crate) fn key_ring(&self) -> PathBuf {
+        self.file(KEYS)
     }
 
     fn file(&self, suffix: &str) -> PathBuf {
@@ -228,6 +320,7 @@ impl Product {
             components,
             out_of_tolerance: None,
             revoked: None,
+            keys: BTreeMap::new(),
             first_run,
             latest_time: now,
             fixed_host: None,
@@ -248,18 +341,8 @@ impl Product {
         self.hardware = self.components.id();
     }
 
-    /// Weighs the machine of now against the one that the CMID was made for, and notes the result.
-    pub fn note_machine(&mut self, policy: &Policy, machine: &Machine, now: Timestamp) {
-        let tolerated = policy.hardware.compare(&self.components, &machine.components()).tolerated;
-        if !tolerated {
-            self.out_of_tolerance = self.out_of_tolerance.or(Some(now));
-        } else if self.is_for_this_cmid() {
-            self.out_of_tolerance = None;
-        }
-    }
-
-    /// The response that is stored, if it is genuine, was enough, is of this edition and not of the future.
-    pub fn license(
+    /// The host's response that is stored, if it is genuine, was enough, is of this edition and not of the future.
+    fn license(
         &self,
         sku: ActivationId,
         trust: Trust<'_>,
@@ -285,37 +368,113 @@ impl Product {
         Ok(Some(response).filter(|response| enough && response.sku == sku))
     }
 
-    /// Whether the stored response was given to the CMID of now. After a change of hardware it was not.
-    fn is_for_this_cmid(&self) -> bool {
-        let claimed = self.response.as_ref().and_then(|jws| activation::claimed_machine(jws).ok());
-        claimed.is_none_or(|claimed| claimed == (self.cmid, self.hardware))
+    /// The license of a product key, if it is genuine and was given to this machine or one it was before.
+    fn machine_license(&self, key: KeyId, trust: Trust<'_>) -> Result<Option<MachineLicense>> {
+        let activation = self.keys.get(&key);
+        activation.map(|activation| machine_license::verify(&activation.license, key, trust)).transpose()
     }
 }
 
 impl Stored {
+    /// What the product is activated by, or why that does not count.
+    pub fn license(&self, trust: Trust<'_>, now: Timestamp) -> Result<Option<HeldLicense>> {
+        let Self { installation, product, .. } = self;
+        match self.own_key(trust) {
+            Some(key) => Ok(product.machine_license(key, trust)?.map(HeldLicense::Key)),
+            None => Ok(product.license(installation.edition(), trust, now)?.map(HeldLicense::Host)),
+        }
+    }
+
     /// What the license state follows from, and the time by which to judge it. A license that does not
     /// verify is none.
     pub fn facts(&self, trust: Trust<'_>, now: Timestamp) -> (Facts, Timestamp) {
         let Self { installation, product, .. } = self;
-        let license = product.license(installation.sku, trust, now).ok().flatten();
+        let license = self.license(trust, now).ok().flatten();
         let now = now.max(product.latest_time);
+        let sku = trust.catalog.products.sku(installation.edition());
+        let revoked = match self.own_key(trust) {
+            Some(key) => product.keys.get(&key).and_then(|activation| activation.revoked),
+            None => product.revoked,
+        };
         let facts = Facts {
             first_run: installation.first_run.min(product.first_run),
             rearms: installation.rearms,
-            key_installed: true,
-            license: license.map(|response| License { granted: response.host_time, term: Term::Renewable }),
-            // A response given to another CMID is one given to other hardware.
-            out_of_tolerance: match product.is_for_this_cmid() {
+            key_installed: installation.in_use.is_some() || !sku.is_some_and(|sku| sku.channel.has_own_key()),
+            license: license.map(|license| license.as_fact()),
+            // A license that was given to another CMID is one given to other hardware.
+            out_of_tolerance: match self.is_for_this_machine(trust) {
                 true => product.out_of_tolerance,
                 false => product.out_of_tolerance.or(Some(now)),
             },
-            revoked: product.revoked,
+            revoked,
         };
         (facts, now)
+    }
+
+    /// Keeps what has become of the facts.
+    pub fn keep(&mut self, facts: &Facts, trust: Trust<'_>) {
+        let own_key = self.own_key(trust);
+        let Self { installation, product, .. } = self;
+        (installation.first_run, installation.rearms) = (facts.first_run, facts.rearms);
+        product.first_run = facts.first_run;
+        product.out_of_tolerance = facts.out_of_tolerance;
+        match own_key {
+            Some(key) if facts.license.is_none() => drop(product.keys.remove(&key)),
+            Some(key) => {
+                if let Some(activation) = product.keys.get_mut(&key) {
+                    activation.revoked = facts.revoked;
+                }
+            }
+            None => {
+                product.revoked = facts.revoked;
+                if facts.license.is_none() {
+                    product.response = None;
+                }
+            }
+        }
+    }
+
+    /// Weighs the machine of now against the one that the CMID was made for, and notes the result.
+    pub fn note_machine(&mut self, policy: &Policy, machine: &Machine, trust: Trust<'_>, now: Timestamp) {
+        let is_for_this_machine = self.is_for_this_machine(trust);
+        let product = &mut self.product;
+        let tolerated = policy.hardware.compare(&product.components, &machine.components()).tolerated;
+        if !tolerated {
+            product.out_of_tolerance = product.out_of_tolerance.or(Some(now));
+        } else if is_for_this_machine {
+            product.out_of_tolerance = None;
+        }
+    }
+
+    /// The key in use, if it is one that is activated at the vendor's service.
+    pub fn own_key(&self, trust: Trust<'_>) -> Option<KeyId> {
+        let key = self.installation.key()?;
+        let sku = trust.catalog.products.sku(key.sku)?;
+        sku.channel.has_own_key().then_some(key.id)
+    }
+
+    /// Whether what the product is activated by was given to the CMID and the hardware of now. After a change of
+    /// hardware it was not.
+    fn is_for_this_machine(&self, trust: Trust<'_>) -> bool {
+        let product = &self.product;
+        match self.own_key(trust) {
+            Some(key) => {
+                let activation = product.keys.get(&key);
+                let claimed = activation.and_then(|activation| {
+                    machine_license::claimed_installation_id(&activation.license).ok()
+                });
+                claimed.is_none_or(|claimed| claimed.hardware() == product.hardware.short())
+            }
+            None => {
+                let claimed = product.response.as_ref().and_then(|jws| activation::claimed_machine(jws).ok());
+                claimed.is_none_or(|claimed| claimed == (product.cmid, product.hardware))
+            }
+        }
     }
 }
 
 const INSTALLATION: &str = ".installed.json";
 const LICENSE: &str = ".license.json";
+const KEYS: &str = ".keys.json";
 const DAMAGED: &str = ".license.damaged";
 const LOCK: &str = ".lock";

@@ -136,6 +136,20 @@ pub fn write_entry<T: Serialize>(entry: &T) -> Result<String> {
     })
 }
 
+/// A file of requests with one more. An earlier request of the same machine for the same key gives way; a line that
+/// cannot be read stays, for whoever has the file answered to be told.
+pub fn with_request(text: &str, entry: &RequestEntry) -> Result<String> {
+    let same = |other: &RequestEntry| {
+        let (one, two) = (&entry.request.installation_id, &other.request.installation_id);
+        (&entry.vendor, one.key(), one.hardware()) == (&other.vendor, two.key(), two.hardware())
+    };
+    let others = text.lines().filter(|line| {
+        !line.trim().is_empty() && !serde_json::from_str(line).is_ok_and(|other: RequestEntry| same(&other))
+    });
+    let line = write_entry(entry)?;
+    Ok(others.chain([line.as_str()]).flat_map(|line| [line, "\n"]).collect())
+}
+
 /// The parser counts lines within what it was given, which is always one.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -208,6 +222,12 @@ mod tests {
         assert_eq!(read[2], (4, Ok(entry(2))));
         let error = read[1].1.as_ref().unwrap_err();
         assert_eq!(error.what, "line 3 cannot be read (missing field `machine`)");
+
+        // Asked again, a machine has one line still.
+        let added = with_request(&text, &entry(2)).unwrap();
+        assert_eq!(added, format!("{}\n{{\"vendor\": \"contoso\"}}\n{}\n", line(1), line(2)));
+        assert_eq!(with_request(&added, &entry(1)).unwrap().lines().last(), Some(line(1).as_str()));
+        assert_eq!(with_request(&added, &entry(3)).unwrap().lines().count(), 4);
 
         let answers = [
             Answer::License("e30.e30.e30".to_owned()),

@@ -10,7 +10,6 @@ use crate::activation::Trust;
 use crate::catalog::Sku;
 use crate::certificate::Role;
 use crate::extended_pid::ExtendedPid;
-use crate::hardware::ShortHardwareId;
 use crate::identifier::{ActivationId, VendorId};
 use crate::installation_id::InstallationId;
 use crate::product_key::KeyId;
@@ -55,11 +54,6 @@ impl MachineLicense {
     ) -> Result<String> {
         let sku = licensed_sku(installation_id.key(), trust)?.id;
         signer.sign(&Self { vendor: trust.vendor.clone(), installation_id, sku, extended_pid, granted: now })
-    }
-
-    /// Whether it was given to this hardware.
-    pub fn is_for(&self, hardware: ShortHardwareId) -> bool {
-        self.installation_id.hardware() == hardware
     }
 }
 
@@ -116,6 +110,12 @@ pub fn verify(jws: &str, key: KeyId, trust: Trust<'_>) -> Result<MachineLicense>
         )));
     }
     Ok(license)
+}
+
+/// The key and machine that a stored license says it was given to. Only its signature tells whether that is true:
+/// [`verify`] it.
+pub fn claimed_installation_id(jws: &str) -> Result<InstallationId> {
+    signed::peek::<MachineLicense>(jws).map(|license| license.installation_id)
 }
 
 /// The SKU that a product key licenses on the machine on which it is installed, by the catalog.

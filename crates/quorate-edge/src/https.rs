@@ -3,6 +3,8 @@
 //! The service's certificate must chain to the vendor root or to one that the machine trusts anyway, as it
 //! does when the vendor has a public certificate or the proxy looks into TLS. Neither could forge anything:
 //! every document that comes back is signed, and the product key is never sent.
+//!
+//! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are heeded, in capitals or small letters, unless a proxy is named.
 
 use crate::clock::Clock;
 use crate::problem::Problem;
@@ -18,11 +20,47 @@ use std::time::Duration;
 pub struct ServiceClient {
     base: String,
     client: reqwest::Client,
+    otherwise: &'static str,
+}
+
+/// The URL of a forward proxy, as in `http://proxy.example:3128`. It may hold a user's name and password, so it
+/// is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(reqwest::Url);
+
+impl std::str::FromStr for ProxyUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let url = reqwest::Url::parse(text).ok();
+        // With a scheme that it does not know, reqwest would go without a proxy.
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        url.map(Self).ok_or_else(|| {
+            Error::new(
+                Code::AddressInvalid,
+                "the proxy is not given as a URL",
+                "write it as in \"http://proxy.example:3128\"",
+            )
+        })
+    }
+}
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyUrl(…)")
+    }
 }
 
 impl ServiceClient {
-    /// The service at `url`. The proxy is `proxy`, or else what `HTTPS_PROXY` and `NO_PROXY` say.
-    pub fn new(url: &str, root: &VendorRoot, proxy: Option<&str>, clock: &Clock) -> Result<Self> {
+    /// The service at `url`. The proxy is `proxy`, or else what `HTTPS_PROXY` and `NO_PROXY` say. `otherwise` is
+    /// what somebody can do when there is no way to the service.
+    pub fn new(
+        url: &str,
+        root: &VendorRoot,
+        proxy: Option<&ProxyUrl>,
+        otherwise: &'static str,
+        clock: &Clock,
+    ) -> Result<Self> {
         let base = url.trim_end_matches('/').to_owned();
         let parsed = reqwest::Url::parse(&base).ok().filter(|url| url.scheme() == "https" && url.has_host());
         if parsed.is_none() {
@@ -39,24 +77,14 @@ impl ServiceClient {
             .timeout(Duration::from_secs(30))
             .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
         if let Some(proxy) = proxy {
-            let proxy = reqwest::Url::parse(proxy)
-                .ok()
-                // With a scheme that it does not know, reqwest would go without a proxy.
-                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-                .and_then(|url| reqwest::Proxy::all(url).ok());
-            builder = builder.proxy(proxy.ok_or_else(|| {
-                Error::new(
-                    Code::AddressInvalid,
-                    // A proxy's URL may hold a password, so it is not repeated.
-                    "the proxy is not given as a URL",
-                    "write it as in \"http://proxy.example:3128\"",
-                )
-            })?);
+            let proxy = reqwest::Proxy::all(proxy.0.clone())
+                .map_err(|_| Error::new(Code::AddressInvalid, "the proxy cannot be used", "check its URL"))?;
+            builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| {
             Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
         })?;
-        Ok(Self { base, client })
+        Ok(Self { base, client, otherwise })
     }
 
     /// Posts a request and reads its answer; an error that the service gives is given on as it is.
@@ -99,8 +127,10 @@ impl ServiceClient {
         Error::new(
             Code::ServiceUnreachable,
             format!("the activation service {} cannot be reached: {}", self.base, innermost(error)),
-            "if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or activate by telephone: \
-             `quorate-host dti`, then `quorate-host atp`",
+            format!(
+                "if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or {}",
+                self.otherwise
+            ),
         )
     }
 

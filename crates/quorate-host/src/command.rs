@@ -166,8 +166,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Ato { id, proxy, service } => {
             let mut store = open()?;
             let key = select_here(&store, id.as_deref())?;
+            // Read here, since clap would repeat what it can't read, and that may hold a password.
+            let proxy = proxy.as_deref().map(str::parse).transpose()?;
             let activation =
-                keys::activate_online(&mut store, key, service.as_deref(), proxy.as_deref(), clock);
+                keys::activate_online(&mut store, key, service.as_deref(), proxy.as_ref(), clock);
             let key = quorate_edge::server::runtime()?.block_on(activation)?;
             print(out, &activated(&key))
         }
@@ -241,7 +243,8 @@ fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Opt
         idle: Duration::from_secs(serve.idle_limit),
         ..Limits::default()
     };
-    Ok(Options { limits, publications, proxy: serve.proxy, ..Options::new(directory, hardware) })
+    let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
+    Ok(Options { limits, publications, proxy, ..Options::new(directory, hardware) })
 }
 
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,

@@ -3,26 +3,27 @@
 //! Both carry numbers that only rise. What is newer than what is here is kept, what is older is refused,
 //! whoever brings it: the vendor's service at activation and daily, or a license pack.
 
-use crate::keys::{HostKey, Installed};
+use crate::keys::{BY_TELEPHONE, HostKey, Installed};
 use crate::store::{Documents, Store};
 use quorate_core::catalog::Catalog;
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
-use quorate_edge::https::ServiceClient;
+use quorate_edge::https::{ProxyUrl, ServiceClient};
 
 /// Asks the service of every vendor that has a readable key here. The vendors are asked one after the other,
 /// and one that fails does not keep the others from being asked; the first failure is given.
-pub async fn fetch_all(store: &mut Store, proxy: Option<&str>, clock: &Clock) -> Result<()> {
+pub async fn fetch_all(store: &mut Store, proxy: Option<&ProxyUrl>, clock: &Clock) -> Result<()> {
     let mut keys: Vec<HostKey> =
         Installed::all(store, clock.now())?.into_iter().filter_map(|installed| installed.key.ok()).collect();
     keys.dedup_by(|one, other| one.installed.vendor == other.installed.vendor);
     let mut result = Ok(());
     for key in keys {
-        let fetched = match ServiceClient::new(&key.catalog.service_url, &key.root, proxy, clock) {
-            Ok(service) => fetch(store, &key, &service, clock.now()).await,
-            Err(error) => Err(error),
-        };
+        let fetched =
+            match ServiceClient::new(&key.catalog.service_url, &key.root, proxy, BY_TELEPHONE, clock) {
+                Ok(service) => fetch(store, &key, &service, clock.now()).await,
+                Err(error) => Err(error),
+            };
         result = result.and(fetched);
     }
     result

@@ -20,7 +20,7 @@ use quorate_core::product_key::{KeyId, PartialKey, ProductKey};
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
-use quorate_edge::https::ServiceClient;
+use quorate_edge::https::{ProxyUrl, ServiceClient};
 use quorate_edge::random;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -319,12 +319,12 @@ pub async fn activate_online(
     store: &mut Store,
     key: HostKey,
     service: Option<&str>,
-    proxy: Option<&str>,
+    proxy: Option<&ProxyUrl>,
     clock: &Clock,
 ) -> Result<HostKey> {
     let now = clock.now();
     let url = service.unwrap_or(&key.catalog.service_url);
-    let client = ServiceClient::new(url, &key.root, proxy, clock)?;
+    let client = ServiceClient::new(url, &key.root, proxy, BY_TELEPHONE, clock)?;
     let pending = match &key.installed.request {
         Some(request) => request.clone(),
         None => signing_request(&key.installed.vendor)?,
@@ -406,6 +406,9 @@ fn activated(
     store.put_key(&installed, Some(&before))?;
     HostKey::read(installed, now)
 }
+
+/// What can be done when there is no way to the service.
+pub(crate) const BY_TELEPHONE: &str = "activate by telephone: `quorate-host dti`, then `quorate-host atp`";
 
 fn signing_request(vendor: &VendorId) -> Result<PendingRequest> {
     let private_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| internal(&error))?;

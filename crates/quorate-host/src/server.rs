@@ -12,6 +12,7 @@ use quorate_core::cmid_table::Observation;
 use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
+use quorate_edge::https::ProxyUrl;
 use quorate_edge::server::{self, Limits, Peer};
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
@@ -37,7 +38,7 @@ pub struct Options {
     /// The machine that this is: a key that was installed on another is not used.
     pub hardware: Components,
     /// The proxy to the vendors' services, instead of the one that HTTPS_PROXY names.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
 }
@@ -293,10 +294,10 @@ impl Rhythm {
 }
 
 /// Fetches what the vendors say since. A host without any way out is no fault, and is mentioned once a day.
-async fn fetch_daily(mut store: Store, proxy: Option<String>, clock: Clock, mut rhythm: Rhythm) {
+async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mut rhythm: Rhythm) {
     let mut mentioned: Option<(Error, Instant)> = None;
     loop {
-        let fetched = documents::fetch_all(&mut store, proxy.as_deref(), &clock).await;
+        let fetched = documents::fetch_all(&mut store, proxy.as_ref(), &clock).await;
         if let Err(error) = &fetched {
             let known = |(before, at): &(Error, Instant)| before == error && at.elapsed() < DAY;
             if !mentioned.as_ref().is_some_and(known) {

@@ -143,7 +143,7 @@ async fn an_older_list_is_refused() {
             let _ = stream.shutdown().await;
         }
     });
-    let service = ServiceClient::new(&url, &key().root, None, &Clock::system()).unwrap();
+    let service = ServiceClient::new(&url, &key().root, None, "", &Clock::system()).unwrap();
     let mut store = Store::open(&site.host_directory()).unwrap();
     let refusal = documents::fetch(&mut store, &key(), &service, now()).await.unwrap_err();
     assert_eq!(

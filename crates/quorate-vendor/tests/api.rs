@@ -115,7 +115,7 @@ async fn the_services_own_certificate_lasts_for_years() {
     let web = Web::serve(&vendor).await;
     let later = Clock::new(|| Interval::days(9 * 365).after(Timestamp::now()));
     let url = format!("https://{}", web.address);
-    let service = ServiceClient::new(&url, &web.root, None, &later).unwrap();
+    let service = ServiceClient::new(&url, &web.root, None, "", &later).unwrap();
     assert!(service.get("/v1/revocations").await.is_ok());
 }
 
