@@ -60,6 +60,8 @@ pub struct Status {
     pub policy: Policy,
     /// The license state now.
     pub state: LicenseState,
+    /// How often the initial grace may be restarted still.
+    pub rearms_left: u32,
     /// The time by which it was judged: the latest seen, where the clock has been set back.
     pub judged_at: Timestamp,
     /// The intervals in force.
@@ -156,8 +158,9 @@ impl Client {
         let license = stored.product.license(sku.id, trust, now);
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let host = self.known_host(&stored.product);
-        let Stored { product, damage, .. } = stored;
-        Ok(Status { product, damage, sku, policy, state, judged_at, intervals, host, license })
+        let Stored { installation, product, damage } = stored;
+        let rearms_left = policy.rearm_limit.saturating_sub(installation.rearms);
+        Ok(Status { product, damage, sku, policy, state, rearms_left, judged_at, intervals, host, license })
     }
 
     /// Asks a host and keeps what came of it. A failure leaves the license that was held before untouched.
