@@ -111,6 +111,8 @@ pub struct Status {
     pub policy: Policy,
     /// The license state now.
     pub state: LicenseState,
+    /// How often the initial grace may be restarted still.
+    pub rearms_left: u32,
     /// The time by which it was judged: the latest seen, where the clock has been set back.
     pub judged_at: Timestamp,
     /// The intervals in force.
@@ -255,9 +257,22 @@ impl Client {
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let host = self.known_host(&stored.product);
         let key = stored.installation.key().cloned();
-        let Stored { product, damage, .. } = stored;
-        let in_use = true;
-        Ok(Status { product, damage, sku, key, in_use, policy, state, judged_at, intervals, host, license })
+        let Stored { installation, product, damage } = stored;
+        let rearms_left = policy.rearm_limit.saturating_sub(installation.rearms);
+        Ok(Status {
+            product,
+            damage,
+            sku,
+            key,
+            in_use: true,
+            policy,
+            state,
+            rearms_left,
+            judged_at,
+            intervals,
+            host,
+            license,
+        })
     }
 
     fn note_machine(&self, stored: &mut Stored, now: Timestamp) -> Result<()> {
@@ -358,6 +373,21 @@ impl Client {
             stored.product.fixed_host = host;
             stored.product.cached_host = None;
             Ok(())
+        })
+    }
+
+    /// Sets the port of the host that was set by hand.
+    pub fn set_port(&self, port: u16) -> Result<HostAddress> {
+        self.store.update(&self.machine, self.clock.now(), |stored| {
+            let Some(host) = &mut stored.product.fixed_host else {
+                return Err(Error::new(
+                    Code::NotSetUp,
+                    "no host is set by hand, and DNS says each host's port",
+                    format!("set the host with its port: `quorate set-host HOST:{port}`"),
+                ));
+            };
+            host.port = port;
+            Ok(host.clone())
         })
     }
 

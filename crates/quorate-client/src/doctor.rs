@@ -1,8 +1,9 @@
 //! The doctor: walks the whole way of an activation and says at which step it ends, why, and what to do.
 
-use crate::activation::Client;
+use crate::activation::{Activator, ByVendor, Client, Status};
 use crate::transport;
 use quorate_core::Result;
+use quorate_core::license_state::Situation;
 
 /// One step of the way.
 #[derive(Clone, Debug)]
@@ -37,8 +38,7 @@ async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(
         Some(damage) => Err(damage),
         None => Ok(status),
     });
-    let name =
-        |status: &crate::activation::Status| format!("{}, {}", status.sku.name, status.state.situation);
+    let name = |status: &Status| format!("{}, {}", status.sku.name, status.state.situation);
     findings.note("store", status.as_ref().map(name).map_err(Clone::clone))?;
     // The step before has stopped the walk otherwise.
     let Ok(status) = status else { return Err(Stopped) };
@@ -49,6 +49,9 @@ async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(
         format!("{now:.0}; the host compares it with its own")
     };
     findings.note("clock", Ok(clock))?;
+    if status.sku.channel.has_own_key() {
+        return walk_to_the_vendor(client, &status, findings).await;
+    }
 
     let hosts = client.discover().await;
     let list = |hosts: &Vec<(crate::host_address::HostAddress, crate::discovery::Found)>| {
@@ -72,9 +75,35 @@ async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(
     let certificate = greeted.map(|_| format!("TLS 1.3, a host of {}", vendor.catalog.vendor));
     findings.note("TLS and certificate", certificate)?;
     let asked = client.activate().await.map(|activated| {
-        format!("{} of {}: activated by {}", activated.count, activated.threshold, activated.host)
+        activated.by_host().map_or_else(String::new, |by| {
+            format!("{} of {}: activated by {}", by.count, by.threshold, by.host)
+        })
     });
     findings.note("count", asked)
+}
+
+/// The way of an edition with a product key of its own. One that is licensed need not go it again.
+async fn walk_to_the_vendor(
+    client: &Client,
+    status: &Status,
+    findings: &mut Findings,
+) -> std::result::Result<(), Stopped> {
+    let key = match (&status.key, status.problem()) {
+        (Some(key), _) => Ok(format!("…{} ({}), {}", key.partial, key.id, status.sku.channel)),
+        (None, Some(problem)) => Err(problem),
+        (None, None) => Ok("none is installed".to_owned()),
+    };
+    findings.note("product key", key)?;
+    if let (Situation::Licensed, Ok(Some(license))) = (status.state.situation, &status.license) {
+        return findings.note("license", Ok(format!("{} holds on this hardware", license.extended_pid())));
+    }
+    let activated = client.activate().await.map(|activated| match activated.by {
+        Activator::Vendor(ByVendor { machines: Some((machines, allowed)), .. }) => {
+            format!("activated; {machines} of {allowed} machines have this key")
+        }
+        _ => "activated".to_owned(),
+    });
+    findings.note("vendor's service", activated)
 }
 
 struct Findings(Vec<Finding>);

@@ -28,6 +28,9 @@ impl FromStr for HostAddress {
                 "write it as in \"kms.example.com\", \"192.0.2.10:1688\" or \"[2001:db8::10]:1688\"",
             )
         };
+        if text.contains("://") {
+            return Err(invalid("it is a URL, and a host name or an IP address is wanted"));
+        }
         let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((name, "")) => (name, None),
             Some((name, rest)) => (

@@ -1,4 +1,4 @@
-//! The renewal loop: asks a host whenever a product is due, for as long as the program runs.
+//! The renewal loop: asks a host, or the vendor's service, whenever a product is due, for as long as the program runs.
 //!
 //! When each product asks next is drawn at the end of each attempt and kept in its store, so that a restart
 //! neither hastens nor delays it.
@@ -42,7 +42,8 @@ pub async fn once(
     let mut next: Option<Timestamp> = None;
     for client in clients {
         let mut due = match client.due() {
-            Ok(due) => due,
+            Ok(Some(due)) => due,
+            Ok(None) => continue,
             Err(error) => {
                 tell(client, &Err(error));
                 continue;
@@ -51,9 +52,12 @@ pub async fn once(
         if due <= client.now() {
             let outcome = client.activate().await;
             tell(client, &outcome);
-            // What came of it is in the store by now; where that cannot be written, hosts must not suffer.
-            let kept = client.due().ok().filter(|due| *due > client.now());
-            due = kept.unwrap_or_else(|| LONGEST_SLEEP.after(client.now()));
+            // What came of it is in the store by now; where that cannot be written, nobody must suffer for it.
+            due = match client.due() {
+                Ok(None) => continue,
+                Ok(Some(due)) if due > client.now() => due,
+                Ok(Some(_)) | Err(_) => LONGEST_SLEEP.after(client.now()),
+            };
         }
         next = Some(next.map_or(due, |next| next.min(due)));
     }

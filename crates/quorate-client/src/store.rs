@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
-    application: ApplicationId,
+    pub(crate) application: ApplicationId,
 }
 
 /// What the files hold.

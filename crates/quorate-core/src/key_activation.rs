@@ -113,14 +113,14 @@ pub enum Answer {
     Error(Error),
 }
 
-/// Reads a file of requests or answers: each line that is not blank by its number, and what it holds.
+/// Reads a file of requests or answers: each line that is not blank, with its number and what it holds.
 pub fn read_entries<T: DeserializeOwned>(text: &str) -> Vec<(usize, Result<T>)> {
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     let read = |(line, number): (&str, usize)| {
         let entry = serde_json::from_str(line).map_err(|error| {
             Error::new(
                 Code::DocumentInvalid,
-                format!("line {number} cannot be read ({})", without_place(&error)),
+                format!("it is no request or answer ({})", without_place(&error)),
                 "have that line made again: `quorate export-request` on its machine, then `quorate forward-requests`",
             )
         });
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(read[0], (1, Ok(entry(1))));
         assert_eq!(read[2], (4, Ok(entry(2))));
         let error = read[1].1.as_ref().unwrap_err();
-        assert_eq!(error.what, "line 3 cannot be read (missing field `machine`)");
+        assert_eq!(error.what, "it is no request or answer (missing field `machine`)");
 
         // Asked again, a machine has one line still.
         let added = with_request(&text, &entry(2)).unwrap();

@@ -29,7 +29,7 @@ struct Arguments {
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
-    command_line::exit(run(&arguments, &mut std::io::stdout()))
+    command_line::exit(run(&arguments, &mut command_line::standard_output()))
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {

@@ -1,39 +1,45 @@
-//! Habits that the programs share at the command line: slash forms, exit status, log lines.
+//! Habits that the programs share at the command line: slash forms, exit status, colours, log lines.
+//!
+//! Colours are for terminals: what is printed may hold them, and [`standard_output`] takes them out where there is
+//! none, or where `NO_COLOR` is set.
+
+pub mod help_files;
+pub mod slash_forms;
 
 use crate::files;
-use quorate_core::Result;
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use clap::Parser;
+use clap::error::ErrorKind;
+use quorate_core::{Error, Result};
+use slash_forms::Program;
 use std::ffi::OsString;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Read, Stdout, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Turns the slash forms that administrators know into plain subcommands: `/sethst:kms.example.com`
-/// becomes `set-host kms.example.com`. `forms` pairs each slash name with its subcommand.
-pub fn plain_arguments(
+/// Reads the arguments of a program, slash forms included. When there is nothing to run (wrong usage, or a wish
+/// for help), what is to be said has been, and the status to end with is given.
+pub fn parse<A: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
-    forms: &[(&str, &str)],
-) -> Vec<OsString> {
-    let mut plain = Vec::new();
-    for argument in arguments {
-        let form = argument.to_str().and_then(|text| slash_form(text, forms));
-        match form {
-            Some((subcommand, value)) => {
-                plain.push(subcommand.into());
-                plain.extend(value.map(OsString::from));
-            }
-            None => plain.push(argument),
-        }
-    }
-    plain
+    program: Program,
+) -> Result<A, ExitCode> {
+    slash_forms::plain_arguments(arguments, &mut A::command(), program)
+        .and_then(A::try_parse_from)
+        .map_err(end)
 }
 
-fn slash_form<'a>(text: &'a str, forms: &[(&str, &'a str)]) -> Option<(&'a str, Option<&'a str>)> {
-    let (name, value) = match text.strip_prefix('/')?.split_once(':') {
-        Some((name, value)) => (name, Some(value).filter(|value| !value.is_empty())),
-        None => (text.strip_prefix('/')?, None),
-    };
-    let (_, subcommand) = forms.iter().find(|(slash, _)| slash.eq_ignore_ascii_case(name))?;
-    Some((subcommand, value))
+/// Says that arguments don't go together, as clap would.
+pub fn wrong_usage<A: Parser>(what: &str) -> ExitCode {
+    end(A::command().error(ErrorKind::ArgumentConflict, what))
+}
+
+fn end(error: clap::Error) -> ExitCode {
+    // Nothing can be done when the stream is closed.
+    let _ = error.print();
+    // Help was asked for, or something was typed wrongly.
+    ExitCode::from(if error.use_stderr() { WRONG_USAGE } else { 0 })
 }
 
 /// What was typed as an argument; `-` stands for a line of standard input, where no list of processes and no
@@ -51,16 +57,45 @@ pub fn or_standard_input(typed: String) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
+/// A name server as it is typed: an address, and a port unless it is 53.
+pub fn name_server(typed: &str) -> std::result::Result<SocketAddr, String> {
+    let bare = typed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(typed);
+    let address = typed.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
+    address.map_err(|_| "write an IP address as in 192.0.2.53, 192.0.2.53:53 or [2001:db8::53]:53".to_owned())
+}
+
 /// Ends a program: 0, or the error on standard error and 1. Wrong usage is 2, by clap.
 pub fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing can be done when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "{}", error.report());
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error for a person: what happened, and what to do next.
+pub fn tell(error: &Error) {
+    let (red, cyan) = (colour(AnsiColor::Red).bold(), colour(AnsiColor::Cyan));
+    // Nothing can be done when standard error is closed.
+    let _ = writeln!(
+        AutoStream::auto(std::io::stderr()),
+        "{red}error{red:#} {}: {}\n{cyan}next{cyan:#}: {}",
+        error.code,
+        error.what,
+        error.next
+    );
+}
+
+/// A colour of the terminal's own, so that it suits the background.
+pub fn colour(colour: AnsiColor) -> Style {
+    Style::new().fg_color(Some(colour.into()))
+}
+
+/// Standard output, which shows colours on a terminal only.
+pub fn standard_output() -> AutoStream<Stdout> {
+    AutoStream::auto(std::io::stdout())
 }
 
 /// Prints lines. When the reader has gone, as with `| head`, nothing more is printed and nothing is wrong.
@@ -83,29 +118,33 @@ pub fn start_log() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never)
         .try_init();
 }
 
 /// Longer than any key or ID, however it is spaced.
 const LONGEST_LINE: u64 = 4096;
+const DNS_PORT: u16 = 53;
+/// As clap has it.
+const WRONG_USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn slash_forms_become_subcommands() {
-        let forms = [("sethst", "set-host"), ("act", "activate")];
-        let plain = |arguments: &[&str]| {
-            plain_arguments(arguments.iter().map(OsString::from), &forms)
-                .into_iter()
-                .map(|argument| argument.into_string().unwrap())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(plain(&["q", "/sethst:10.0.0.1"]), ["q", "set-host", "10.0.0.1"]);
-        assert_eq!(plain(&["q", "/SETHST:", "::1"]), ["q", "set-host", "::1"]);
-        assert_eq!(plain(&["q", "--dir", "/var/lib", "/act"]), ["q", "--dir", "/var/lib", "activate"]);
-        assert_eq!(plain(&["q", "/unknown"]), ["q", "/unknown"]);
+    fn a_name_server_has_port_53_unless_it_is_given() {
+        for (typed, read) in [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("2001:db8::53", "[2001:db8::53]:53"),
+            ("[2001:db8::53]", "[2001:db8::53]:53"),
+            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+        ] {
+            assert_eq!(name_server(typed).unwrap().to_string(), read);
+        }
+        for typed in ["", "ns.example.com", "192.0.2.53:", "192.0.2.53:70000", "[192.0.2.53", "53"] {
+            assert!(name_server(typed).is_err(), "{typed}");
+        }
     }
 }

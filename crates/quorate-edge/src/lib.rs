@@ -8,6 +8,7 @@
 //! Where to go next: `quorate-client`, `quorate-host` and `quorate-vendor`, the programs.
 
 pub mod clock;
+#[cfg(feature = "command-line")]
 pub mod command_line;
 #[cfg(feature = "database")]
 pub mod database;

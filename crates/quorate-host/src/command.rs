@@ -10,6 +10,8 @@ use quorate_core::Result;
 use quorate_core::hardware::Components;
 use quorate_core::product_key::KeyId;
 use quorate_edge::clock::Clock;
+use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
@@ -89,6 +91,8 @@ enum Command {
     },
     /// Run the activation host.
     Serve(Serve),
+    #[command(flatten)]
+    HelpFiles(HelpFiles),
 }
 
 #[derive(clap::Args)]
@@ -100,7 +104,7 @@ struct Serve {
     #[arg(long, value_name = "DOMAIN", requires_all = ["dns_server", "host_name"])]
     publish: Vec<String>,
     /// The primary name server of these domains.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = command_line::name_server)]
     dns_server: Option<SocketAddr>,
     /// The name under which clients reach this host.
     #[arg(long, value_name = "NAME")]
@@ -121,8 +125,12 @@ struct Serve {
 
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = Arguments::parse_from(command_line::plain_arguments(arguments, SLASH_FORMS));
-    command_line::exit(run(arguments, &Clock::system(), &mut std::io::stdout()))
+    match command_line::parse(arguments, QUORATE_HOST) {
+        Ok(arguments) => {
+            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+        }
+        Err(status) => status,
+    }
 }
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
@@ -222,6 +230,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
             })
         }
+        Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
 }
 
@@ -269,9 +278,6 @@ fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
 fn activated(key: &HostKey) -> String {
     format!("Activated {} (…{}).\nnext: quorate-host serve", key.sku.name, key.installed.partial)
 }
-
-const SLASH_FORMS: &[(&str, &str)] =
-    &[("ipk", "ipk"), ("upk", "upk"), ("ato", "ato"), ("dti", "dti"), ("atp", "atp"), ("dlv", "dlv")];
 
 #[cfg(test)]
 mod tests {

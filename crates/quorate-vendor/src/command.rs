@@ -9,6 +9,8 @@ use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::product_key::KeyId;
 use quorate_edge::clock::Clock;
+use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files::{self, Access};
 use quorate_edge::server::{self, Limits};
@@ -102,6 +104,8 @@ enum Command {
         #[arg(long, value_name = "FILE", requires = "tls_certificate")]
         tls_key: Option<PathBuf>,
     },
+    #[command(flatten)]
+    HelpFiles(HelpFiles),
 }
 
 #[derive(Subcommand)]
@@ -139,8 +143,12 @@ enum KeyCommand {
 
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = Arguments::parse_from(arguments);
-    command_line::exit(run(arguments, &Clock::system(), &mut std::io::stdout()))
+    match command_line::parse(arguments, QUORATE_VENDOR) {
+        Ok(arguments) => {
+            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+        }
+        Err(status) => status,
+    }
 }
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
@@ -217,6 +225,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             }
             print(out, &format!("Confirmation ID: {confirmation_id}"))
         }
+        Command::HelpFiles(files) => files.write::<Arguments>(out),
         Command::Serve { listen, tls_certificate, tls_key } => {
             command_line::start_log();
             let service = open()?;
