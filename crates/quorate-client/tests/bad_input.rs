@@ -198,6 +198,7 @@ fn a_host_that_is_no_address_is_refused_and_not_kept() {
     pc.run(&["set-host", "kms.corp.test:1700"]).succeeds();
     let neither = "it has neither the form of a domain name nor of an IP address";
     let port = "a port is a number from 1 to 65535";
+    let url = "it is a URL, and a host name or an IP address is wanted";
     let too_long = "a".repeat(64);
     for (typed, why) in [
         ("", neither),
@@ -205,7 +206,7 @@ fn a_host_that_is_no_address_is_refused_and_not_kept() {
         ("kms corp", neither),
         ("kms..corp", neither),
         ("kms/corp", neither),
-        ("https://kms.corp.test", port),
+        ("https://kms.corp.test", url),
         ("käse.corp.test", neither),
         ("192.0.2.256", neither),
         ("192.0.2", neither),
@@ -228,6 +229,31 @@ fn a_host_that_is_no_address_is_refused_and_not_kept() {
         );
     }
     assert_eq!(pc.run(&["status"]).line("HOST"), "kms.corp.test:1700 (set by hand)");
+}
+
+/// Slash forms that are none of this program's; what was typed behind the colon may be a key.
+#[test]
+fn a_slash_form_of_another_program_is_sent_there() {
+    let pc = Pc::new(1);
+    for (typed, what) in [
+        ("/ipk:BCDFG", "/ipk is not a command of quorate: type `quorate-host ipk`"),
+        ("/DLV", "/dlv is not a command of quorate: type `quorate-host dlv`"),
+        (
+            "/xpr",
+            "quorate does not know this slash form; it knows /dstatus, /dstatusall, /act, /sethst, /remhst, \
+             /dhistorykms, /rearm",
+        ),
+    ] {
+        let ran = pc.run(&[typed]);
+        assert_eq!(ran.err.lines().next().unwrap(), format!("error: {what}"));
+        assert!(!ran.err.contains("BCDFG"), "{ran:?}");
+        assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""));
+    }
+    let url = "Q507: \"https://kms.corp.test\" is not a host: it is a URL, and a host name or an IP address is wanted";
+    let shop = Shop::new();
+    shop.register(&shop.vendor.catalog(), &["--product", STANDARD]).succeeds();
+    let ran = shop.pc.run(&["/sethst:https://kms.corp.test"]);
+    assert!(ran.err.starts_with(&format!("error {url}\n")), "{ran:?}");
 }
 
 #[test]

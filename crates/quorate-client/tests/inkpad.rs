@@ -12,19 +12,15 @@ mod common;
 #[path = "../examples/inkpad/document.rs"]
 mod document;
 
+use common::terminal::{Terminal, rows};
 use common::{STANDARD, Vendor};
-use pty_process::Size;
-use pty_process::blocking::{Command as PtyCommand, Pty};
 use quorate_client::Client;
 use quorate_edge::clock::Clock;
 use quorate_edge::machine::Machine;
-use std::io::{Read, Write};
-use std::num::NonZeroU16;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use tempfile::TempDir;
 
 #[test]
@@ -274,59 +270,19 @@ impl Desk {
     /// Inkpad in a terminal of its own, behind what moves its clock.
     fn opens(&self, faketime: &[&str]) -> Terminal {
         let inkpad = self.command("inkpad");
-        let (pty, pts) = pty_process::blocking::open().unwrap();
-        pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
-        let shell = PtyCommand::new("sh")
-            .args(["-c", SHELL, "sh"])
-            .args(faketime)
-            .arg(inkpad.get_program())
-            .args(inkpad.get_args())
-            .arg(self.file())
-            .env("QUORATE_DIR", self.state())
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
-            .spawn(pts)
-            .unwrap();
-        Terminal::new(pty, shell)
-    }
-}
-
-/// A terminal, and what is shown on it.
-struct Terminal {
-    pty: Arc<Pty>,
-    written: Receiver<Vec<u8>>,
-    parser: vt100::Parser,
-    shell: Child,
-}
-
-impl Terminal {
-    fn new(pty: Pty, shell: Child) -> Self {
-        let pty = Arc::new(pty);
-        let (sender, written) = channel();
-        let reading = Arc::clone(&pty);
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            // It ends with an error when nobody has the other side open.
-            while let Ok(length @ 1..) = (&*reading).read(&mut buffer) {
-                if sender.send(buffer[..length].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut terminal = Self { pty, written, parser: parser(ROWS, COLUMNS), shell };
+        let mut command: Vec<&OsStr> = faketime.iter().map(OsStr::new).collect();
+        command.push(inkpad.get_program());
+        command.extend(inkpad.get_args());
+        let (file, state) = (self.file(), self.state());
+        command.push(file.as_ref());
+        let mut terminal = Terminal::new(ROWS, COLUMNS, &command, &[("QUORATE_DIR", state.as_os_str())]);
         terminal.waits_for(|screen| screen.alternate_screen() && screen.contents().contains("Inkpad"));
         terminal
     }
+}
 
-    fn types(&self, keys: &str) {
-        (&*self.pty).write_all(keys.as_bytes()).unwrap();
-    }
-
-    fn resize(&mut self, rows: u16, columns: u16) {
-        self.parser.set_size(NonZeroU16::new(rows).unwrap(), NonZeroU16::new(columns).unwrap());
-        self.pty.resize(Size::new(rows, columns)).unwrap();
-    }
-
+/// Inkpad's screen.
+impl Terminal {
     /// The whole screen is or becomes this.
     #[track_caller]
     fn shows(&mut self, expected: &[String]) {
@@ -344,79 +300,6 @@ impl Terminal {
     fn shows_last(&mut self, expected: String) {
         self.shows_row(usize::from(ROWS) - 1, expected);
     }
-
-    /// The shell goes on below what was there before, the cursor is seen, and typing is echoed.
-    #[track_caller]
-    fn has_ended_and_left_the_terminal_as_it_was(&mut self) {
-        let expected = "before\nended with 0\nisig icanon echo";
-        self.waits_for(|screen| screen.contents().contains("echo"));
-        let screen = self.parser.screen();
-        assert_eq!(screen.contents(), expected);
-        assert_eq!((screen.alternate_screen(), screen.hide_cursor()), (false, false));
-        assert_eq!(screen.bgcolor(), vt100::Color::Default);
-        assert!(self.shell.wait().unwrap().success());
-    }
-
-    /// Until the screen is so, or so much time has passed that it never will be.
-    fn waits_for(&mut self, so: impl Fn(&vt100::Screen) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !so(self.parser.screen()) {
-            match self.written.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.parser.process(&bytes),
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.shell.kill();
-        let _ = self.shell.wait();
-    }
-}
-
-fn parser(rows: u16, columns: u16) -> vt100::Parser {
-    vt100::Parser::new(NonZeroU16::new(rows).unwrap(), NonZeroU16::new(columns).unwrap(), 0)
-}
-
-/// The lines of a screen; what has colour stands in angle brackets.
-fn rows(screen: &vt100::Screen) -> Vec<String> {
-    let (rows, columns) = screen.size();
-    (0..rows.get()).map(|row| row_of(screen, row, columns.get())).collect()
-}
-
-fn row_of(screen: &vt100::Screen, row: u16, columns: u16) -> String {
-    let (mut line, mut look) = (String::new(), String::new());
-    for column in 0..columns {
-        let cell = screen.cell(row, column).unwrap();
-        if cell.is_wide_continuation() {
-            continue;
-        }
-        if look != look_of(cell) {
-            look = look_of(cell);
-            line += &format!("<{look}>");
-        }
-        line += if cell.has_contents() { cell.contents() } else { " " };
-    }
-    line.trim_end().to_owned()
-}
-
-fn look_of(cell: &vt100::Cell) -> String {
-    let colour = |colour| match colour {
-        vt100::Color::Default => String::new(),
-        vt100::Color::Idx(1) => "red".to_owned(),
-        vt100::Color::Idx(7 | 15) => "white".to_owned(),
-        other => format!("{other:?}"),
-    };
-    let mut look = vec![];
-    look.extend(Some(colour(cell.fgcolor())).filter(|name| !name.is_empty()));
-    look.extend(
-        Some(colour(cell.bgcolor())).filter(|name| !name.is_empty()).map(|name| format!("on {name}")),
-    );
-    look.extend(cell.inverse().then(|| "inverse".to_owned()));
-    look.extend(cell.dim().then(|| "dim".to_owned()));
-    look.join(" ")
 }
 
 fn bar(text: &str) -> String {
@@ -465,13 +348,9 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     profile.join("examples")
 });
 
-const SHELL: &str = "echo before; \"$@\"; echo \"ended with $?\"; \
-     stty -a | tr ' ;' '\\n' | grep -xE -e '-?(isig|icanon|echo)' | xargs";
 const SAVE: &str = "\x13";
 const QUIT: &str = "\x11";
 const ROWS: u16 = 6;
 const COLUMNS: u16 = 72;
-/// Far longer than it takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// An edition of the example that is sold one by one.
 const HOME: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f05";

@@ -1,6 +1,7 @@
 //! What `watch` shows: drawn from what was found and the time, and from nothing else.
 
 use crate::report::{self, Concern, LastRequest, MINUTES_A_DAY, Problem, Report};
+use quorate_core::catalog::Channel;
 use quorate_core::{Interval, Timestamp};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -110,13 +111,18 @@ fn described(report: &Report, now: Timestamp, width: u16, with_kind: bool) -> Ve
         lines.push(gauge("", left, whole, label, width, colour(report.concern())));
     }
     if with_kind {
-        lines.push(row("By", report::activation_of(report.activation).to_owned()));
+        lines.extend(row("By", report::activation_of(report.activation), width));
     }
-    lines.push(row("Host", report.host_in_words()));
+    let by_a_host = report.activation == Channel::KmsClient;
+    if by_a_host {
+        lines.extend(row("Host", &report.host_in_words(), width));
+    }
     if let Some(last) = &report.last_request {
         lines.extend(asked(last, report, now, width));
     }
-    lines.push(row("Next", next_in_words(report, now)));
+    if by_a_host || report.next_request.is_some() {
+        lines.extend(row("Next", &next_in_words(report, now), width));
+    }
     if let Some(problem) = &report.problem {
         lines.push(Line::default());
         lines.extend(explained(problem, width));
@@ -127,23 +133,23 @@ fn described(report: &Report, now: Timestamp, width: u16, with_kind: bool) -> Ve
 /// When a host was asked last; with the count as a gauge while it is waited for.
 fn asked(last: &LastRequest, report: &Report, now: Timestamp, width: u16) -> Vec<Line<'static>> {
     let ago = format!("{} ago", in_words(Interval::between(last.at.0, now)));
-    let Some(count) = last.count else { return vec![row("Asked", ago)] };
+    let Some(count) = last.count else { return row("Asked", &ago, width) };
     let counted = format!("count {count} of {}", report.threshold);
     if report.concern() == Concern::None {
-        return vec![row("Asked", format!("{ago}, {counted}"))];
+        return row("Asked", &format!("{ago}, {counted}"), width);
     }
     let colour = if count < report.threshold { Color::Yellow } else { Color::Green };
-    vec![
-        row("Asked", ago),
-        gauge("Count", count, report.threshold, format!(" {count} of {}", report.threshold), width, colour),
-    ]
+    let label = format!(" {count} of {}", report.threshold);
+    let mut lines = row("Asked", &ago, width);
+    lines.push(gauge("Count", count, report.threshold, label, width, colour));
+    lines
 }
 
 fn next_in_words(report: &Report, now: Timestamp) -> String {
     match report.next_request {
         Some(next) if next.0 > now => format!("in {}", countdown(Interval::between(now, next.0))),
-        Some(_) => "due: `quorate run` asks at once".to_owned(),
-        None => "no host has been asked yet: `quorate run` or `quorate activate`".to_owned(),
+        Some(_) => "due, as soon as `quorate run` runs".to_owned(),
+        None => "as soon as `quorate run` runs".to_owned(),
     }
 }
 
@@ -166,21 +172,28 @@ fn explained(problem: &Problem, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// A name and what is to be said of it.
-fn row(name: &str, text: String) -> Line<'static> {
-    Line::from(vec![Span::from(format!("{name:<NAME_WIDTH$}")).dim(), Span::raw(text)])
+/// A name and what is to be said of it, wrapped beside it.
+fn row(name: &'static str, text: &str, width: u16) -> Vec<Line<'static>> {
+    let room = width.saturating_sub(NAME_COLUMNS);
+    let names = std::iter::once(name).chain(std::iter::repeat(""));
+    let line = |(name, text)| Line::from(vec![named(name).dim(), Span::raw(text)]);
+    names.zip(wrapped(text, room)).map(line).collect()
+}
+
+fn named(name: &str) -> Span<'static> {
+    Span::from(format!("{name:<width$}", width = usize::from(NAME_COLUMNS)))
 }
 
 /// A bar of which `part` of `whole` is filled.
 fn gauge(name: &str, part: u32, whole: u32, label: String, width: u16, colour: Color) -> Line<'static> {
-    let name = if name.is_empty() { String::new() } else { format!("{name:<NAME_WIDTH$}") };
-    let taken = Span::raw(&name).width() + Span::raw(&label).width();
+    let name = if name.is_empty() { Span::raw("") } else { named(name) };
+    let taken = name.width() + Span::raw(&label).width();
     let room = u64::from(width).saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX));
     let whole = u64::from(whole.max(1));
     let filled = (room * u64::from(part).min(whole)).div_ceil(whole);
     let bar = |length: u64, symbol: &str| symbol.repeat(usize::try_from(length).unwrap_or(0));
     Line::from(vec![
-        Span::from(name).dim(),
+        name.dim(),
         Span::from(bar(filled, "━")).fg(colour),
         Span::from(bar(room - filled, "─")).dim(),
         Span::raw(label),
@@ -269,4 +282,4 @@ fn put(buffer: &mut Buffer, area: Rect, line: Line) {
     line.render(area, buffer);
 }
 
-const NAME_WIDTH: usize = 7;
+const NAME_COLUMNS: u16 = 7;

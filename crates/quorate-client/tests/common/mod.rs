@@ -6,6 +6,7 @@
 pub mod bind;
 pub mod name_server;
 pub mod peers;
+pub mod terminal;
 
 use quorate_client::Client;
 use quorate_client::discovery::Dns;
