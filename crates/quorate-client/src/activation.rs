@@ -151,7 +151,10 @@ impl Status {
             Situation::Notification if last.is_none() => Some(Error::new(
                 Code::GraceOver,
                 "the time in which the product runs without an activation is over",
-                "`quorate activate`",
+                match self.key.is_none() && self.sku.channel.has_own_key() {
+                    true => "`quorate install-key KEY`",
+                    false => "`quorate activate`",
+                },
             )),
             _ => None,
         };
@@ -203,14 +206,15 @@ impl Client {
     /// The product as it stands, without asking anybody. The time is noted now and then, and at once when the
     /// hardware has changed, so that nothing is gained by setting the clock back.
     pub fn status(&self) -> Result<Status> {
-        let stored = self.look()?;
-        self.status_of(stored)
+        let now = self.clock.now();
+        self.status_of(self.look(now)?, now)
     }
 
     /// The status of every edition that is installed side by side: the registered one first, then those of
     /// product keys. One of them is in use.
     pub fn all_statuses(&self) -> Result<Vec<Status>> {
-        let stored = self.look()?;
+        let now = self.clock.now();
+        let stored = self.look(now)?;
         let in_use = stored.installation.in_use;
         let keys = stored.installation.keys.iter().map(|key| Some(key.id));
         // A registered edition that needs a key of its own and has none is not one of several.
@@ -224,14 +228,13 @@ impl Client {
                 // The last attempt was not for this one.
                 (seen.product.last, seen.product.next_request) = (None, None);
             }
-            Ok(Status { in_use: edition == in_use, ..self.status_of(seen)? })
+            Ok(Status { in_use: edition == in_use, ..self.status_of(seen, now)? })
         };
         editions.into_iter().map(status).collect()
     }
 
     /// Reads the store and notes what a look at the machine shows.
-    fn look(&self) -> Result<Stored> {
-        let now = self.clock.now();
+    fn look(&self, now: Timestamp) -> Result<Stored> {
         let mut stored = self.store.read(&self.machine, now)?;
         let before = stored.product.clone();
         self.note_machine(&mut stored, now.max(before.latest_time))?;
@@ -246,8 +249,7 @@ impl Client {
         Ok(stored)
     }
 
-    fn status_of(&self, stored: Stored) -> Result<Status> {
-        let now = self.clock.now();
+    fn status_of(&self, stored: Stored, now: Timestamp) -> Result<Status> {
         let sku = self.vendor.sku(stored.installation.edition())?.clone();
         let policy = self.vendor.catalog.products.policy(&sku).clone();
         let trust = self.trust(&stored.product);

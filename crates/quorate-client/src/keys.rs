@@ -10,7 +10,6 @@ use crate::key_ring::{HeldKey, KeyRing};
 use crate::store::InstalledKey;
 use quorate_core::catalog::{Channel, Sku};
 use quorate_core::identifier::VendorId;
-use quorate_core::license_state::Event;
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::{Code, Error, Result};
 
@@ -27,6 +26,7 @@ impl Client {
             let mut ring = KeyRing::to_change(self.store.key_ring())?;
             ring.add(HeldKey::new(key, pack.map(|pack| pack.trim().to_owned())))?;
             let installation = &mut stored.installation;
+            installation.key_removed = false;
             match installation.keys.iter_mut().find(|known| known.id == key.id()) {
                 Some(known) => *known = installed.clone(),
                 None => installation.keys.push(installed.clone()),
@@ -41,10 +41,8 @@ impl Client {
 
     /// Removes a product key and what it was activated by.
     pub fn remove_key(&self, id: KeyId) -> Result<()> {
-        let now = self.clock.now();
-        self.store.update(&self.machine, now, |stored| {
+        self.store.update(&self.machine, self.clock.now(), |stored| {
             if stored.installation.in_use == Some(id) {
-                self.apply(stored, Event::KeyRemoved, now)?;
                 (stored.product.last, stored.product.next_request) = (None, None);
             }
             stored.product.keys.remove(&id);
@@ -53,6 +51,8 @@ impl Client {
             if installation.in_use == Some(id) {
                 installation.in_use = installation.keys.last().map(|key| key.id);
             }
+            let edition = self.vendor.sku(installation.edition())?;
+            installation.key_removed = installation.in_use.is_none() && edition.channel.has_own_key();
             KeyRing::to_change(self.store.key_ring())?.remove(id)
         })
     }

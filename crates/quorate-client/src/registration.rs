@@ -127,23 +127,33 @@ pub fn register(
 
 /// The edition that was named or, when the catalog has only one that hosts activate, that one.
 fn choose(catalog: &Catalog, edition: Option<ActivationId>) -> Result<&Sku> {
-    let clients: Vec<&Sku> =
-        catalog.products.skus.iter().filter(|sku| sku.channel == Channel::KmsClient).collect();
-    let list =
-        || clients.iter().map(|sku| format!("{} ({})", sku.id, sku.name)).collect::<Vec<_>>().join(", ");
-    match (edition, &clients[..]) {
-        (Some(id), _) => clients.iter().copied().find(|sku| sku.id == id).ok_or_else(|| {
+    let skus = || catalog.products.skus.iter();
+    let list = |channel: fn(Channel) -> bool| {
+        let named = skus().filter(|sku| channel(sku.channel)).map(|sku| format!("{} ({})", sku.id, sku.name));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let is_client = |channel: Channel| channel == Channel::KmsClient;
+    // A host's edition is not one of a machine.
+    let is_machine = |channel: Channel| channel != Channel::KmsHost;
+    if let Some(id) = edition {
+        return skus().find(|sku| sku.id == id && is_machine(sku.channel)).ok_or_else(|| {
             Error::new(
                 Code::ProductKeyUnsuited,
-                format!("catalog {} has no edition {id} that hosts activate", catalog.number),
-                format!("name one of: {}", list()),
+                format!("catalog {} has no edition {id} for machines", catalog.number),
+                format!("name one of: {}", list(is_machine)),
             )
-        }),
-        (None, [only]) => Ok(only),
-        (None, _) => Err(Error::new(
+        });
+    }
+    let mut clients = skus().filter(|sku| is_client(sku.channel));
+    match (clients.next(), clients.count()) {
+        (Some(only), 0) => Ok(only),
+        (first, more) => Err(Error::new(
             Code::ProductKeyUnsuited,
-            format!("the catalog has {} editions that hosts activate", clients.len()),
-            format!("name one with --product: {}", list()),
+            format!("the catalog has {} editions that hosts activate", first.map_or(0, |_| more + 1)),
+            format!(
+                "name one with --product: {}",
+                list(if first.is_some() { is_client } else { is_machine })
+            ),
         )),
     }
 }

@@ -276,7 +276,7 @@ pub fn activation_of(channel: Channel) -> &'static str {
 }
 
 /// The same as JSON has it.
-fn short<S: Serializer>(channel: &Channel, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn short<S: Serializer>(channel: &Channel, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match channel {
         Channel::KmsClient => "kms",
         Channel::KmsHost => "kms-host",

@@ -60,6 +60,9 @@ pub struct Installation {
     /// The key in use; without one, the product is the registered edition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<KeyId>,
+    /// Whether the product needs a key and has none any more. One that never had a key yet is in its initial grace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_removed: bool,
     /// When the product first ran, or its initial grace was restarted.
     pub first_run: Timestamp,
     /// How often the initial grace was restarted.
@@ -230,7 +233,9 @@ impl Store {
         let first_run = product.as_ref().map_or(first_run, |(product, _)| first_run.min(product.first_run));
         let installation = match before {
             Some(before) => Installation { sku, first_run, ..before },
-            None => Installation { sku, keys: Vec::new(), in_use: None, first_run, rearms: 0 },
+            None => {
+                Installation { sku, keys: Vec::new(), in_use: None, key_removed: false, first_run, rearms: 0 }
+            }
         };
         sealed_file::write(&self.file(INSTALLATION), &installation, Access::Public)?;
         if product.is_none() {
@@ -391,7 +396,6 @@ impl Stored {
         let Self { installation, product, .. } = self;
         let license = self.license(trust, now).ok().flatten();
         let now = now.max(product.latest_time);
-        let sku = trust.catalog.products.sku(installation.edition());
         let revoked = match self.own_key(trust) {
             Some(key) => product.keys.get(&key).and_then(|activation| activation.revoked),
             None => product.revoked,
@@ -399,7 +403,7 @@ impl Stored {
         let facts = Facts {
             first_run: installation.first_run.min(product.first_run),
             rearms: installation.rearms,
-            key_installed: installation.in_use.is_some() || !sku.is_some_and(|sku| sku.channel.has_own_key()),
+            key_installed: !installation.key_removed,
             license: license.map(|license| license.as_fact()),
             // A license that was given to another CMID is one given to other hardware.
             out_of_tolerance: match self.is_for_this_machine(trust) {

@@ -9,8 +9,9 @@ mod common;
 use common::name_server::{DOMAIN, NameServer};
 use common::{Hands, Host, PROFESSIONAL, Pc, STANDARD, Vendor, products};
 use quorate_client::Client;
-use quorate_client::activation::Activated;
+use quorate_client::activation::{Activator, ByHost};
 use quorate_client::discovery::Found;
+use quorate_client::store::HeldLicense;
 use quorate_core::license_state::{LicenseStatus, Mode};
 use quorate_core::{Code, Interval};
 use quorate_edge::clock::Clock;
@@ -29,20 +30,12 @@ async fn a_host_set_by_its_ip_address_activates() {
     // The host's own clock goes on while this one stands.
     let off = until.duration_since(activated.state.until.unwrap()).abs();
     assert!(off.as_secs() < 60, "{activated:?}");
-    assert_eq!(
-        Activated { state: activated.state, ..activated.clone() },
-        Activated {
-            host: host.host_address(),
-            found: Found::SetByHand,
-            count: 1,
-            threshold: 1,
-            state: activated.state
-        }
-    );
+    let by = ByHost { host: host.host_address(), found: Found::SetByHand, count: 1, threshold: 1 };
+    assert_eq!(activated.by, Activator::Host(by));
     assert_eq!((activated.state.status, activated.state.mode), (LicenseStatus::Licensed, Mode::Full));
     let status = client.status().unwrap();
     assert_eq!(status.state, activated.state);
-    let response = status.license.unwrap().unwrap();
+    let Some(HeldLicense::Host(response)) = status.license.unwrap() else { panic!("activated by a host") };
     assert_eq!((response.cmid, response.hardware), (status.product.cmid, pc.machine.components().id()));
     assert_eq!(status.product.last.unwrap().error, None);
 }
@@ -126,9 +119,9 @@ async fn machines_wait_in_their_grace_until_enough_have_asked() {
         assert_eq!(status.product.last.unwrap().count, Some(count));
     }
     let activated = clients[4].activate().await.unwrap();
-    assert_eq!((activated.count, activated.threshold), (5, 5));
+    assert_eq!((activated.by_host().unwrap().count, activated.by_host().unwrap().threshold), (5, 5));
     for client in &clients {
-        assert_eq!(client.activate().await.unwrap().count, 5);
+        assert_eq!(client.activate().await.unwrap().by_host().unwrap().count, 5);
         assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
     }
 }
@@ -144,7 +137,10 @@ async fn a_renewal_starts_the_time_anew() {
     assert_eq!(client.status().unwrap().state.until, Some(validity.after(hands.now())));
     hands.forward(Interval::days(7));
     let renewed = client.activate().await.unwrap();
-    assert_eq!((renewed.count, renewed.state.until), (1, Some(validity.after(hands.now()))));
+    assert_eq!(
+        (renewed.by_host().unwrap().count, renewed.state.until),
+        (1, Some(validity.after(hands.now())))
+    );
 
     let status = |client: &Client| client.status().unwrap().state.status;
     hands.forward(Interval::days(179));
@@ -166,7 +162,7 @@ async fn the_count_forgets_machines_that_ask_no_more() {
     let (one, two) = (Pc::with_product(1, &vendor), Pc::with_product(2, &vendor));
     let client = |pc: &Pc| pc.client_of(&host, &hands.clock());
     client(&one).activate().await.unwrap_err();
-    assert_eq!(client(&two).activate().await.unwrap().count, 2);
+    assert_eq!(client(&two).activate().await.unwrap().by_host().unwrap().count, 2);
     hands.forward(Interval::days(31));
     let error = client(&two).activate().await.unwrap_err();
     assert_eq!(error.what, "count 1 of 2: the host has not been asked by enough machines yet");
@@ -187,8 +183,11 @@ async fn clones_of_one_image_are_told_apart() {
 
     let asked = original.client_of(&host, &Clock::system()).activate().await;
     assert_eq!(asked.unwrap_err().what, "count 1 of 2: the host has not been asked by enough machines yet");
-    assert_eq!(clone.client_of(&host, &Clock::system()).activate().await.unwrap().count, 2);
-    assert_eq!(original.client(&Clock::system()).activate().await.unwrap().count, 2);
+    assert_eq!(
+        clone.client_of(&host, &Clock::system()).activate().await.unwrap().by_host().unwrap().count,
+        2
+    );
+    assert_eq!(original.client(&Clock::system()).activate().await.unwrap().by_host().unwrap().count, 2);
     assert_eq!(cmid(&original), shared);
     assert_ne!(cmid(&clone), shared);
     for pc in [original, clone] {
@@ -221,14 +220,17 @@ async fn the_host_that_answered_last_is_asked_first_and_dns_when_it_fails() {
     let published = |host: &Host| host.address.port();
     let before = NameServer::publishing(&[(0, "one", published(&first))]).await;
     let activated = pc.client_with(&before.dns(), &Clock::system()).activate().await.unwrap();
-    assert_eq!(activated.found, Found::Dns);
+    assert_eq!(activated.by_host().unwrap().found, Found::Dns);
 
     // DNS names another now, and the one that answered is not left for it,
     let after =
         NameServer::publishing(&[(0, "two", published(&second)), (10, "one", published(&first))]).await;
     let client = pc.client_with(&after.dns(), &Clock::system());
     let activated = client.activate().await.unwrap();
-    assert_eq!((activated.found, &activated.host.name[..]), (Found::Cached, "one.corp.test"));
+    assert_eq!(
+        (activated.by_host().unwrap().found, &activated.by_host().unwrap().host.name[..]),
+        (Found::Cached, "one.corp.test")
+    );
     let hosts: Vec<_> =
         client.discover().await.unwrap().into_iter().map(|(host, found)| (host.name, found)).collect();
     let name = |name: &str, found| (format!("{name}.corp.test"), found);
@@ -237,8 +239,11 @@ async fn the_host_that_answered_last_is_asked_first_and_dns_when_it_fails() {
     // until it fails.
     first.stop().await;
     let activated = client.activate().await.unwrap();
-    assert_eq!((activated.found, &activated.host.name[..]), (Found::Dns, "two.corp.test"));
-    assert_eq!(client.activate().await.unwrap().found, Found::Cached);
+    assert_eq!(
+        (activated.by_host().unwrap().found, &activated.by_host().unwrap().host.name[..]),
+        (Found::Dns, "two.corp.test")
+    );
+    assert_eq!(client.activate().await.unwrap().by_host().unwrap().found, Found::Cached);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,7 +257,7 @@ async fn a_host_set_by_hand_is_the_only_one_asked() {
     gone.stop().await;
     assert_eq!(client.activate().await.unwrap_err().code, Code::HostUnreachable);
     client.set_host(None).unwrap();
-    assert_eq!(client.activate().await.unwrap().found, Found::Dns);
+    assert_eq!(client.activate().await.unwrap().by_host().unwrap().found, Found::Dns);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +282,7 @@ async fn another_edition_keeps_its_machine_and_its_grace_and_needs_its_own_activ
     let status = client.status().unwrap();
     assert_eq!(status.state.status, LicenseStatus::InitialGrace);
     assert_eq!((status.product.cmid, status.product.first_run), (before.cmid, before.first_run));
-    assert_eq!(client.activate().await.unwrap().count, 1);
+    assert_eq!(client.activate().await.unwrap().by_host().unwrap().count, 1);
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
 }
 

@@ -144,7 +144,10 @@ async fn lying_records_activate_nothing() {
     all += &format!("_contoso-kms._tcp SRV 10 0 {} kms\nkms A 127.0.0.1\n", host.address.port());
     let bind = Bind::serving(&[("corp.test", &all)]);
     let activated = pc.client_with(&bind.dns(&["corp.test"]), &Clock::system()).activate().await.unwrap();
-    assert_eq!((activated.found, &activated.host.name[..]), (Found::Dns, "kms.corp.test"));
+    assert_eq!(
+        (activated.by_host().unwrap().found, &activated.by_host().unwrap().host.name[..]),
+        (Found::Dns, "kms.corp.test")
+    );
     assert_eq!(pc.license(), LicenseStatus::Licensed);
 }
 

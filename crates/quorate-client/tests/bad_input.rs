@@ -8,7 +8,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{EDITIONS, PROFESSIONAL, Pc, Ran, STANDARD, Vendor, products, quorate};
+use common::{ALL_EDITIONS, EDITIONS, PROFESSIONAL, Pc, Ran, STANDARD, Vendor, products, quorate};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -158,8 +158,8 @@ fn an_edition_must_be_named_and_known() {
     let host_edition = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01";
     for unknown in ["00000000-0000-4000-8000-000000000000", host_edition] {
         shop.register(&catalog, &["--product", unknown]).fails(
-            &format!("Q102 (0xC004F035): catalog 1 has no edition {unknown} that hosts activate"),
-            &format!("name one of: {EDITIONS}"),
+            &format!("Q102 (0xC004F035): catalog 1 has no edition {unknown} for machines"),
+            &format!("name one of: {ALL_EDITIONS}"),
         );
     }
     let ran = shop.register(&catalog, &["--product", "Standard"]);
@@ -240,8 +240,8 @@ fn a_slash_form_of_another_program_is_sent_there() {
         ("/DLV", "/dlv is not a command of quorate: type `quorate-host dlv`"),
         (
             "/xpr",
-            "quorate does not know this slash form; it knows /dstatus, /dstatusall, /act, /sethst, /remhst, \
-             /dhistorykms, /rearm",
+            "quorate does not know this slash form; it knows /dstatus, /dstatusall, /act, /sethst, /setprt, \
+             /remhst, /inpkey, /unpkey, /dinstid, /actcid, /dhistorykms, /rearm",
         ),
     ] {
         let ran = pc.run(&[typed]);

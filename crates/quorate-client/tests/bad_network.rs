@@ -218,8 +218,11 @@ async fn another_host_is_drawn_when_the_first_is_dead() {
     let published = [(0, "dead", dead.address.port()), (10, "live", host.address.port())];
     let names = NameServer::publishing(&published).await;
     let activated = pc.client_with(&names.dns(), &Clock::system()).activate().await.unwrap();
-    assert_eq!(activated.host.to_string(), format!("live.corp.test:{}", host.address.port()));
-    assert_eq!(activated.found, Found::Dns);
+    assert_eq!(
+        activated.by_host().unwrap().host.to_string(),
+        format!("live.corp.test:{}", host.address.port())
+    );
+    assert_eq!(activated.by_host().unwrap().found, Found::Dns);
     assert_eq!(pc.license(), LicenseStatus::Licensed);
 }
 

@@ -225,7 +225,7 @@ async fn a_clock_that_ran_ahead_does_not_spoil_the_next_activation() {
     hands.back(Interval::days(365));
     // What was seen is not forgotten by itself,
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
-    assert!(client.due().unwrap() <= hands.now());
+    assert!(client.due().unwrap().unwrap() <= hands.now());
     // but a host that answers this very request knows the time.
     let activated = client.activate().await.unwrap();
     assert_eq!(activated.state.status, LicenseStatus::Licensed);
@@ -268,7 +268,7 @@ async fn a_clock_that_ran_ahead_while_licensed_is_put_right_soon() {
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
     hands.back(Interval::days(400));
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Notification);
-    assert!(client.due().unwrap() <= Interval::hours(2).after(hands.now()));
+    assert!(client.due().unwrap().unwrap() <= Interval::hours(2).after(hands.now()));
     client.activate().await.unwrap();
     assert_eq!(client.status().unwrap().state.status, LicenseStatus::Licensed);
 }

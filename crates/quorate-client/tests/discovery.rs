@@ -44,7 +44,10 @@ async fn a_host_is_reached_in_whichever_family_it_answers() {
         let records = format!("{SRV} 0 0 {port} kms\nkms A 127.0.0.1\nkms AAAA ::1");
         let bind = Bind::serving(&[(CORP, &records)]);
         let client = pc.client_with(&bind.dns(&[CORP]), &Clock::system());
-        assert_eq!(client.activate().await.unwrap().host.to_string(), format!("kms.corp.test:{port}"));
+        assert_eq!(
+            client.activate().await.unwrap().by_host().unwrap().host.to_string(),
+            format!("kms.corp.test:{port}")
+        );
         host.stop().await;
         assert_eq!(
             client.activate().await.unwrap_err().what,
@@ -143,7 +146,10 @@ async fn dead_hosts_are_struck_and_another_is_drawn() {
     for number in 1..=5 {
         let pc = Pc::with_product(number, &vendor);
         let client = pc.client_with(&bind.dns(&[CORP]), &Clock::system());
-        assert_eq!(client.activate().await.unwrap().host.to_string(), format!("kms.corp.test:{port}"));
+        assert_eq!(
+            client.activate().await.unwrap().by_host().unwrap().host.to_string(),
+            format!("kms.corp.test:{port}")
+        );
         assert_eq!(pc.license(), LicenseStatus::Licensed);
     }
 }
@@ -157,10 +163,12 @@ async fn the_host_that_answered_last_goes_first_and_dns_is_asked_again_when_it_d
     };
     let before = Bind::serving(&[(CORP, &record(&first, 0, "one"))]);
     let client = pc.client_with(&before.dns(&[CORP]), &Clock::system());
-    assert_eq!(client.activate().await.unwrap().found, Found::Dns);
+    assert_eq!(client.activate().await.unwrap().by_host().unwrap().found, Found::Dns);
     let after = Bind::serving(&[(CORP, &(record(&first, 10, "one") + &record(&second, 0, "two")))]);
     let client = pc.client_with(&after.dns(&[CORP]), &Clock::system());
-    let asked = |activated: quorate_client::activation::Activated| (activated.found, activated.host.name);
+    let asked = |activated: quorate_client::activation::Activated| {
+        (activated.by_host().unwrap().found, activated.by_host().unwrap().host.name.clone())
+    };
     assert_eq!(asked(client.activate().await.unwrap()), (Found::Cached, "one.corp.test".to_owned()));
     first.stop().await;
     assert_eq!(asked(client.activate().await.unwrap()), (Found::Dns, "two.corp.test".to_owned()));

@@ -7,6 +7,7 @@
 
 mod common;
 
+use common::desk::{MAKS, Online};
 use common::name_server::{DOMAIN, NameServer};
 use common::peers::ClosedPort;
 use common::{Pc, Ran, STANDARD, Vendor, products};
@@ -59,7 +60,37 @@ async fn what_is_printed_is_what_is_documented() {
     assert_eq!(result["host"]["found"], "cached");
     // Licensed: nothing to rearm.
     assert_eq!(seen.fails(&pc, &["rearm"])["products"][0]["error"]["code"], "Q609");
+    seen.run(&pc, &["set-host", "192.0.2.10"]);
+    assert_eq!(seen.run(&pc, &["set-port", "1700"])["host"], "192.0.2.10:1700");
+    product_keys(&mut seen, &pc, &mut vendor).await;
     seen.is_everything_documented();
+}
+
+/// A MAK beside the KMS edition, in every way there is to activate it.
+async fn product_keys(seen: &mut Seen, pc: &Pc, vendor: &mut Vendor) {
+    let (key, service) = (vendor.key(MAKS), Online::serve(vendor).await);
+    let pack = vendor.pack(&key, 1);
+    let printed = seen.run(pc, &["install-key", &key.reveal(), "--pack", pack.to_str().unwrap()]);
+    assert_eq!((&printed["activation"], &printed["activated"]), (&json!("mak"), &json!(false)));
+    let printed = seen.run(pc, &["installation-id"]);
+    let spoken = vendor.confirm(printed["products"][0]["result"]["installation-id"].as_str().unwrap());
+    assert_eq!(seen.run(pc, &["confirm", &spoken])["products"][0]["result"]["by"], "vendor");
+    let printed = seen.run(pc, &["activate", "--service", &service.url()]);
+    assert_eq!(printed["products"][0]["result"]["key-machines"], 1);
+    let printed = seen.run(pc, &["status", "--all"]);
+    let in_use = printed["products"].as_array().unwrap().iter().map(|product| &product["result"]["in-use"]);
+    assert_eq!(in_use.collect::<Vec<_>>(), [&json!(false), &json!(true)]);
+
+    let path = |name: &str| pc.state().with_file_name(name).to_str().unwrap().to_owned();
+    let (requests, answers) = (path("requests"), path("answers"));
+    std::fs::write(&requests, "no request\n").unwrap();
+    seen.run(pc, &["export-request", &requests]);
+    let forward = ["forward-requests", &requests, &answers, "--service", &service.url()];
+    assert_eq!(seen.fails_in_part(pc, &forward)["bad"][0]["line"], 1);
+    std::fs::write(&answers, std::fs::read_to_string(&answers).unwrap() + "no answer\n").unwrap();
+    assert_eq!(seen.fails_in_part(pc, &["import-response", &answers])["for-others"], 0);
+    let printed = seen.run(pc, &["remove-key", &key.partial().to_string()]);
+    assert_eq!((&printed["activation"], &printed["key-id"]), (&json!("kms"), &json!("00097-000-000001")));
 }
 
 #[test]
@@ -154,6 +185,14 @@ impl Seen {
         let printed = self.note(arguments, &ran.out);
         assert_eq!(printed["products"][0]["error"], error(&ran));
         printed
+    }
+
+    /// What was achieved is printed, and why it is not all on standard error.
+    fn fails_in_part(&mut self, pc: &Pc, arguments: &[&str]) -> Value {
+        let ran = pc.run(&[&["--json"], arguments].concat());
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        error(&ran);
+        self.note(arguments, &ran.out)
     }
 
     fn note(&mut self, arguments: &[&str], out: &str) -> Value {

@@ -3,6 +3,7 @@
 use crate::name_server::{DOMAIN, HOST};
 use crate::stage::Stage;
 use quorate_client::Client;
+use quorate_client::activation::{Activator, ByHost};
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Error, Interval, Result};
@@ -139,13 +140,12 @@ fn activate_by_phone(
 async fn ask(number: u32, client: &Client, say: &mut impl FnMut(&str) -> Result<()>) -> Result<bool> {
     match client.activate().await {
         Ok(activated) => {
-            say(&format!(
-                "   pc-{number} asks {}: count {} of {}. Activated for {}.",
-                activated.host,
-                activated.count,
-                activated.threshold,
-                in_words(client.status()?.policy.validity)
-            ))?;
+            let validity = in_words(client.status()?.policy.validity);
+            if let Activator::Host(ByHost { host, count, threshold, .. }) = activated.by {
+                say(&format!(
+                    "   pc-{number} asks {host}: count {count} of {threshold}. Activated for {validity}."
+                ))?;
+            }
             Ok(true)
         }
         Err(error) if error.code == Code::CountTooLow => {

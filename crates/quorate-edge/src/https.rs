@@ -124,9 +124,26 @@ impl ServiceClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
+        let why = innermost(error);
+        // What the proxy said comes as text alone; a test with a real proxy notices when the words change.
+        let refused = match why.strip_prefix("tunnel error: ") {
+            Some("proxy authorization required") => Some("the proxy asks for a user's name and password"),
+            Some("unsuccessful") => {
+                Some("the proxy refuses to connect to it, or to take the name and password")
+            }
+            _ => None,
+        };
+        if let Some(refused) = refused {
+            return Error::new(
+                Code::ServiceUnreachable,
+                format!("the activation service {} cannot be reached: {refused}", self.base),
+                "give a name and password in the proxy's URL, HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT or --proxy; \
+                 or ask whoever runs the proxy to permit the address",
+            );
+        }
         Error::new(
             Code::ServiceUnreachable,
-            format!("the activation service {} cannot be reached: {}", self.base, innermost(error)),
+            format!("the activation service {} cannot be reached: {why}", self.base),
             format!(
                 "if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or {}",
                 self.otherwise

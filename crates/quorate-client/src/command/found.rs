@@ -28,6 +28,8 @@ pub struct Registered {
     application_id: String,
     sku_id: String,
     name: String,
+    #[serde(skip)]
+    needs_key: bool,
 }
 
 impl Registered {
@@ -41,14 +43,16 @@ impl Registered {
             application_id: sku.application.to_string(),
             sku_id: sku.id.to_string(),
             name: sku.name.clone(),
+            needs_key: sku.channel.has_own_key(),
         }
     }
 }
 
 impl Found for Registered {
     fn text(&self, _: &str) -> String {
+        let next = if self.needs_key { "quorate install-key KEY" } else { "quorate activate" };
         format!(
-            "Registered {} of {} (catalog {}).\nVendor root SHA-256: {}\nnext: quorate activate",
+            "Registered {} of {} (catalog {}).\nVendor root SHA-256: {}\nnext: {next}",
             self.name, self.vendor_name, self.catalog_number, self.root_sha256
         )
     }

@@ -6,10 +6,11 @@ use super::printer::{Found, Printer};
 use super::{ServiceArguments, runtime};
 use crate::activation::Client;
 use crate::registration::Vendor;
-use crate::report::{Problem, activation_of};
+use crate::report::{Problem, activation_of, short};
 use crate::store::InstalledKey;
 use crate::{by_service, keys};
 use clap::Subcommand;
+use quorate_core::catalog::Channel;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{self, Answer, AnswerEntry, RequestEntry};
@@ -233,12 +234,11 @@ fn not_all(file: &Path, bad: &[Line]) -> Result<()> {
 #[serde(rename_all = "kebab-case")]
 struct KeyInstalled {
     name: String,
-    activation: &'static str,
+    #[serde(serialize_with = "short")]
+    activation: Channel,
     key: String,
     key_id: String,
     activated: bool,
-    #[serde(skip)]
-    by_host: bool,
 }
 
 impl KeyInstalled {
@@ -246,22 +246,22 @@ impl KeyInstalled {
         let status = client.status()?;
         Ok(Self {
             name: status.sku.name,
-            activation: activation_of(status.sku.channel),
+            activation: status.sku.channel,
             key: key.partial.to_string(),
             key_id: key.id.to_string(),
             activated: matches!(status.license, Ok(Some(_))),
-            by_host: !status.sku.channel.has_own_key(),
         })
     }
 }
 
 impl Found for KeyInstalled {
     fn text(&self, _: &str) -> String {
-        let Self { name, activation, key, key_id, .. } = self;
-        let next = match (self.activated, self.by_host) {
+        let Self { name, key, key_id, .. } = self;
+        let activation = activation_of(self.activation);
+        let next = match (self.activated, self.activation.has_own_key()) {
             (true, _) => "\nIt is activated on this machine already.",
-            (false, true) => "\nnext: quorate activate",
-            (false, false) => {
+            (false, false) => "\nnext: quorate activate",
+            (false, true) => {
                 "\nnext: quorate activate; or by telephone: quorate installation-id, then quorate confirm"
             }
         };
@@ -276,7 +276,8 @@ struct KeyRemoved {
     key: String,
     key_id: String,
     name: String,
-    activation: &'static str,
+    #[serde(serialize_with = "short")]
+    activation: Channel,
     #[serde(skip)]
     needs_key: bool,
 }
@@ -287,7 +288,7 @@ impl KeyRemoved {
         Ok(Self {
             key: key.partial.to_string(),
             key_id: key.id.to_string(),
-            activation: activation_of(status.sku.channel),
+            activation: status.sku.channel,
             needs_key: status.key.is_none() && status.sku.channel.has_own_key(),
             name: status.sku.name,
         })
@@ -299,7 +300,7 @@ impl Found for KeyRemoved {
         let Self { key, key_id, name, activation, needs_key } = self;
         let now = match needs_key {
             true => format!("{name} has no product key now.\nnext: quorate install-key KEY"),
-            false => format!("In use is {name}, {activation}.\nnext: quorate status"),
+            false => format!("In use is {name}, {}.\nnext: quorate status", activation_of(*activation)),
         };
         format!("Product key …{key} ({key_id}) is removed. {now}")
     }

@@ -313,8 +313,10 @@ fn run_in_background(clients: &[Client], once: bool) -> Result<()> {
                 tell(client, outcome);
             };
             let next = renewal::once(clients, &mut tell).await;
-            if let Some(next) = next.filter(|_| !asked) {
-                tracing::info!("nothing is due; the next request is at {next:.0}");
+            match next {
+                _ if asked => {}
+                Some(next) => tracing::info!("nothing is due; the next request is at {next:.0}"),
+                None => tracing::info!("nothing is due, and nothing needs to be renewed"),
             }
             return;
         }

@@ -4,8 +4,10 @@
 #![allow(dead_code)]
 
 pub mod bind;
+pub mod desk;
 pub mod name_server;
 pub mod peers;
+pub mod proxy;
 pub mod terminal;
 
 use quorate_client::Client;
@@ -255,6 +257,9 @@ pub fn quorate(state: &Path, machine: &Path) -> Command {
     {
         command.env_remove(variable);
     }
+    for variable in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(variable).env_remove(variable.to_lowercase());
+    }
     command.env("QUORATE_HOST_FILE", state.with_file_name("host"));
     command.arg("--dir").arg(state).arg("--machine").arg(machine);
     command
@@ -360,5 +365,11 @@ pub const OFFICE: &str = "0ff1ce15-a989-479d-af46-f275c6370663";
 pub const EDITIONS: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02 (Contoso Office, Standard edition), \
      6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f03 (Contoso Office, Professional edition), \
      9a1b7c42-3e5d-4f60-8b21-7d4e2f9a6c02 (Contoso OS, Enterprise edition)";
-const HOST_KEYS: u16 = 96;
+/// All that a machine can have.
+pub const ALL_EDITIONS: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02 (Contoso Office, Standard edition), \
+     6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f03 (Contoso Office, Professional edition), \
+     6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f04 (Contoso Office, Standard edition (MAK)), \
+     6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f05 (Contoso Office, Home edition), \
+     9a1b7c42-3e5d-4f60-8b21-7d4e2f9a6c02 (Contoso OS, Enterprise edition)";
+pub const HOST_KEYS: u16 = 96;
 const EXAMPLE: &str = include_str!("../../../quorate-vendor/examples/contoso.toml");

@@ -198,7 +198,7 @@ impl Site {
         let client = self.client(number);
         client.set_host(Some(HostAddress { name: host.ip().to_string(), port: host.port() })).unwrap();
         match client.activate().await {
-            Ok(activated) => Ok(activated.count),
+            Ok(activated) => Ok(activated.by_host().unwrap().count),
             Err(error) if error.code == Code::CountTooLow => {
                 Ok(client.status().unwrap().product.last.unwrap().count.unwrap())
             }
