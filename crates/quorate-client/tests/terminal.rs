@@ -26,15 +26,16 @@ use std::ffi::OsStr;
 async fn a_terminal_sees_the_status_in_colour_and_a_pipe_does_not() {
     let mut vendor = Vendor::new("contoso");
     let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
-    let status = |pc: &Pc| {
-        let mut terminal = in_terminal(pc, &["status"], 24, 80);
+    let status = |starter: &[&str]| {
+        let mut terminal = in_terminal_behind(starter, &pc, &["status"], 24, 80);
         terminal.waits_for(|screen| screen.contents().contains("ended with"));
         let rows = rows(terminal.parser.screen());
         rows.into_iter().find(|row| row.contains("LICENSE STATUS")).unwrap()
     };
-    assert_eq!(status(&pc), "LICENSE STATUS: <yellow>---OOB_GRACE---<>");
+    assert_eq!(status(&[]), "LICENSE STATUS: <yellow>---OOB_GRACE---<>");
     pc.activate_at(host.address).succeeds();
-    assert_eq!(status(&pc), "LICENSE STATUS: <green>---LICENSED---<>");
+    assert_eq!(status(&[]), "LICENSE STATUS: <green>---LICENSED---<>");
+    assert_eq!(status(&["env", "NO_COLOR=1"]), "LICENSE STATUS: ---LICENSED---");
     for variables in [&[][..], &[("NO_COLOR", "1")]] {
         let ran = Ran::from(pc.command(&["status"]).envs(variables.iter().copied()));
         assert!(!ran.succeeds().contains('\x1b'));
