@@ -26,15 +26,16 @@ use std::ffi::OsStr;
 async fn a_terminal_sees_the_status_in_colour_and_a_pipe_does_not() {
     let mut vendor = Vendor::new("contoso");
     let (pc, host) = (Pc::with_product(1, &vendor), vendor.host().await);
-    let status = |pc: &Pc| {
-        let mut terminal = in_terminal(pc, &["status"], 24, 80);
+    let status = |starter: &[&str]| {
+        let mut terminal = in_terminal_behind(starter, &pc, &["status"], 24, 80);
         terminal.waits_for(|screen| screen.contents().contains("ended with"));
         let rows = rows(terminal.parser.screen());
         rows.into_iter().find(|row| row.contains("LICENSE STATUS")).unwrap()
     };
-    assert_eq!(status(&pc), "LICENSE STATUS: <yellow>---OOB_GRACE---<>");
+    assert_eq!(status(&[]), "LICENSE STATUS: <yellow>---OOB_GRACE---<>");
     pc.activate_at(host.address).succeeds();
-    assert_eq!(status(&pc), "LICENSE STATUS: <green>---LICENSED---<>");
+    assert_eq!(status(&[]), "LICENSE STATUS: <green>---LICENSED---<>");
+    assert_eq!(status(&["env", "NO_COLOR=1"]), "LICENSE STATUS: ---LICENSED---");
     for variables in [&[][..], &[("NO_COLOR", "1")]] {
         let ran = Ran::from(pc.command(&["status"]).envs(variables.iter().copied()));
         assert!(!ran.succeeds().contains('\x1b'));
@@ -155,6 +156,17 @@ fn watch_shows_the_store_as_it_changes_and_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// As a service manager or the system's shutdown ends it.
+#[test]
+fn watch_leaves_the_terminal_as_it_was_when_it_is_told_to_stop() {
+    let pc = Pc::with_product(1, &Vendor::new("contoso"));
+    let mut terminal =
+        in_terminal_behind(&["timeout", "--foreground", "--preserve-status", "3"], &pc, &["watch"], 24, 80);
+    terminal.waits_for(|screen| screen.contents().contains("initial grace"));
+    assert!(terminal.parser.screen().alternate_screen());
+    terminal.has_ended_and_left_the_terminal_as_it_was();
+}
+
 #[test]
 fn a_machine_in_its_grace_sees_the_count_it_waits_for() {
     let mut status = status();
@@ -226,6 +238,10 @@ fn an_edition_that_no_host_activates_and_a_license_without_an_end_are_shown_as_s
     let rows = text(&draw(&[Product::Found(Box::new(Report::new(&status)))], 72, 8));
     assert!(rows[1].ends_with(" MAK (at the vendor's service) ╮"), "{rows:#?}");
     assert_eq!(rows[2].trim_end_matches([' ', '│']), "│ ● licensed");
+    assert!(
+        quorate_client::report::status(&status)
+            .contains("\nHOST: (none: activated at the vendor's service)\n")
+    );
     // Neither a host nor a next time to ask one.
     assert!(rows[3].starts_with("╰──"), "{rows:#?}");
 }
@@ -259,8 +275,15 @@ fn no_size_of_a_window_is_too_small() {
 
 /// `quorate` on this machine, in a terminal.
 fn in_terminal(pc: &Pc, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
+    in_terminal_behind(&[], pc, arguments, rows, columns)
+}
+
+/// The same, started by another program.
+fn in_terminal_behind(starter: &[&str], pc: &Pc, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
     let command = pc.command(arguments);
-    let words: Vec<&OsStr> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let mut words: Vec<&OsStr> = starter.iter().map(OsStr::new).collect();
+    words.push(command.get_program());
+    words.extend(command.get_args());
     let variables: Vec<(&str, &OsStr)> =
         command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?))).collect();
     Terminal::new(rows, columns, &words, &variables)

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stops")]
 
+mod help_files;
 mod keep;
 mod support;
 mod transcripts;
