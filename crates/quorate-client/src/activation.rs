@@ -323,7 +323,10 @@ impl Client {
     ) -> Result<Result<Activated>> {
         let attempt = Attempt { at: now, activated: outcome.is_ok() };
         let intervals = Intervals::new(self.policy(stored)?, stored.product.host_intervals);
-        stored.product.next_request = Some(intervals.next(attempt, u32::from_be_bytes(random::bytes())));
+        // What the vendor has activated for this hardware is not renewed.
+        let for_good = matches!(&outcome, Ok(Activated { by: Activator::Vendor(_), .. }));
+        let next = intervals.next(attempt, u32::from_be_bytes(random::bytes()));
+        stored.product.next_request = (!for_good).then_some(next);
         let error = outcome.as_ref().err().cloned();
         stored.product.last = Some(LastAttempt { attempt, count, error });
         Ok(outcome)

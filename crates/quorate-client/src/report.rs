@@ -244,9 +244,6 @@ impl Report {
             }
             (Some(KnownHost { address, found }), _) => format!("{address} ({found})"),
             (None, Some(problem)) => format!("({})", problem.what),
-            (None, None) if self.activation != Channel::KmsClient => {
-                "(none: activated at the vendor's service)".to_owned()
-            }
             (None, None) => "(none yet; looked for in DNS)".to_owned(),
         }
     }

@@ -117,6 +117,11 @@ fn described(report: &Report, now: Timestamp, width: u16, with_kind: bool) -> Ve
     if by_a_host {
         lines.extend(row("Host", &report.host_in_words(), width));
     }
+    if let Some(key) = &report.key {
+        let machines = report.key_machines.zip(report.key_machines_allowed);
+        let used = machines.map(|(machines, allowed)| format!(", {machines} of {allowed} machines"));
+        lines.extend(row("Key", &format!("…{key}{}", used.unwrap_or_default()), width));
+    }
     if let Some(last) = &report.last_request {
         lines.extend(asked(last, report, now, width));
     }
