@@ -138,7 +138,7 @@ pub fn named<'c>(name: &str, clients: &'c [Client]) -> Result<(&'c Client, Insta
     let (mut named, mut known) = (Vec::new(), Vec::new());
     for client in clients {
         for key in client.installed_keys()? {
-            known.push(format!("{} ({})", key.partial, key.id));
+            known.push(format!("…{} ({})", key.partial, key.id));
             if Some(key.id) == id || key.partial.0.eq_ignore_ascii_case(last) {
                 named.push((client, key));
             }

@@ -392,11 +392,12 @@ impl Found for Imported {
         for name in &self.activated {
             text += &format!("{name}: activated by its vendor for this hardware.\n");
         }
-        text + &match self.for_others {
-            0 => "No answer is for another machine.".to_owned(),
-            1 => "1 answer is for another machine.".to_owned(),
-            others => format!("{others} answers are for other machines."),
+        match self.for_others {
+            0 => {}
+            1 => text += "1 answer is for another machine.\n",
+            others => text += &format!("{others} answers are for other machines.\n"),
         }
+        text.trim_end().to_owned()
     }
 }
 

@@ -41,6 +41,8 @@ impl Terminal {
             // Nothing of the machine that runs the tests may show through.
             .env_remove("HTTPS_PROXY")
             .env_remove("https_proxy")
+            .env_remove("ALL_PROXY")
+            .env_remove("all_proxy")
             .env_remove("QUORATE_LOG")
             .env_remove("QUORATE_HOST")
             .env("QUORATE_HOST_FILE", "no-host-file")
@@ -91,10 +93,13 @@ fn redactions(directory: &Path) -> Redactions {
         redactions.insert(placeholder, regex::Regex::new(pattern).unwrap()).unwrap();
     };
     hide("[KEY]", "(?<redacted>([BCDFGHJKMPQRTVWXY2-46-9]{5}-){4}[BCDFGHJKMPQRTVWXY2-46-9]{5})");
-    hide("[PARTIAL]", "(…|Partial Product Key: )(?<redacted>[BCDFGHJKMPQRTVWXY2-46-9]{5})\\b");
+    hide(
+        "[PARTIAL]",
+        "(…|Partial Product Key: |INSTALLED PRODUCT KEY: )(?<redacted>[BCDFGHJKMPQRTVWXY2-46-9]{5})\\b",
+    );
     hide("[IID]", "(?<redacted>\\b([0-9]{6}-){8}[0-9]{6}\\b)");
     hide("[CID]", "(?m)\\s(?<redacted>([0-9]{6}-){7}[0-9]{6})$");
-    hide("[GROUP]", "(?m)^[A-H]  (?<redacted>[0-9]{6})$");
+    hide("[GROUP]", "(?m)^[A-H1-9]  (?<redacted>[0-9]{6})$");
     hide("[TIME]", "(?<redacted>20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)");
     hide("[DATE]", "-0001\\.0000-(?<redacted>[0-9]{7})");
     hide("[CMID]", "CLIENT MACHINE ID: (?<redacted>[0-9a-f-]{36})");

@@ -63,14 +63,41 @@ fn machines_outside_the_domain_are_activated() {
     let confirmed = terminal.run(&format!("quorate-vendor confirm {installation_id}"));
     let confirmation_id = confirmed.split_whitespace().last().unwrap();
     terminal.run(&format!("quorate-host atp {confirmation_id}"));
-    let host = Host::start(&terminal);
+    let host = Daemon::host(&terminal);
     terminal.set("HOST", format!("127.0.0.1:{}", host.port));
-    for number in 1..=5 {
+    machines(&terminal, 5);
+    terminal.follow("client.txt");
+}
+
+/// The article's first question and its last: KMS or MAK, and how to change over; with a MAK in each of its ways.
+#[test]
+fn machines_are_activated_with_a_mak() {
+    let mut terminal = vendor_terminal();
+    terminal.run(
+        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1 --root-dir root",
+    );
+    terminal.run("quorate-vendor product import products.toml");
+    terminal.run("quorate-vendor catalog --out product");
+    let issued = terminal.run("quorate-vendor key issue --group 97 --customer Fabrikam");
+    let key = issued.split_whitespace().last().unwrap();
+    terminal.run("quorate-vendor pack 00097-000-000001 --out mak.pack");
+    terminal.set("MAK", key);
+    terminal.set("LAST5", &key[24..]);
+    let issued = terminal.run("quorate-vendor key issue --group 99");
+    terminal.set("SETUP_KEY", issued.split_whitespace().last().unwrap());
+    let service = Daemon::vendor(&terminal);
+    terminal.set("SERVICE", format!("https://127.0.0.1:{}", service.port));
+    machines(&terminal, 3);
+    terminal.follow("mak.txt");
+}
+
+/// Files that describe machines to play.
+fn machines(terminal: &Terminal, count: u32) {
+    for number in 1..=count {
         let machine = Machine::played(&format!("pc-{number}"), &number.to_string());
         let text = toml::to_string(&machine).unwrap();
         std::fs::write(terminal.directory().join(format!("pc-{number}.toml")), text).unwrap();
     }
-    terminal.follow("client.txt");
 }
 
 fn vendor_terminal() -> Terminal {
@@ -80,34 +107,43 @@ fn vendor_terminal() -> Terminal {
     terminal
 }
 
-/// A running `quorate-host serve`.
-struct Host {
+/// A program that serves until this is dropped.
+struct Daemon {
     child: Child,
     port: u16,
 }
 
-impl Host {
-    fn start(terminal: &Terminal) -> Self {
-        let mut child = Command::new(support::programs().join("quorate-host"))
-            .args(["--dir", "host", "serve", "--listen", "127.0.0.1:0"])
+impl Daemon {
+    fn host(terminal: &Terminal) -> Self {
+        Self::start(terminal, "quorate-host", "host", "port=")
+    }
+
+    fn vendor(terminal: &Terminal) -> Self {
+        Self::start(terminal, "quorate-vendor", "vendor", "address=127.0.0.1:")
+    }
+
+    /// Starts `PROGRAM serve` in its directory. Its log says, behind `label`, at which port it listens.
+    fn start(terminal: &Terminal, program: &str, directory: &str, label: &str) -> Self {
+        let mut child = Command::new(support::programs().join(program))
+            .args(["--dir", directory, "serve", "--listen", "127.0.0.1:0"])
             .current_dir(terminal.directory())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("the activation host is listening") {
+        while !line.contains("is listening") {
             line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the host has stopped");
+            assert!(log.read_line(&mut line).unwrap() > 0, "{program} has stopped");
         }
-        let port = line.rsplit_once("port=").unwrap().1.trim().parse().unwrap();
+        let port = line.rsplit_once(label).unwrap().1.trim().parse().unwrap();
         // Whatever it writes later must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self { child, port }
     }
 }
 
-impl Drop for Host {
+impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
