@@ -17,6 +17,48 @@
 //! # }
 //! ```
 //!
+//! The same with everything given, as a test of the application has it. This runs as it stands:
+//!
+//! ```
+//! use quorate_client::{Client, Mode};
+//! use quorate_core::Interval;
+//! use quorate_core::license_state::Situation;
+//! use quorate_edge::{clock::Clock, machine::Machine};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use quorate_vendor::{authority::Directories, command::write_catalog, service::{self, Service}};
+//! # let scratch = tempfile::tempdir()?;
+//! # let path = |name: &str| scratch.path().join(name);
+//! # let directories = Directories { service: path("vendor"), root: path("root") };
+//! # let vendor = service::Vendor {
+//! #     id: "contoso".parse()?,
+//! #     name: "Contoso Ltd".to_owned(),
+//! #     url: "https://activation.contoso.example".to_owned(),
+//! # };
+//! # Service::create(&directories, &vendor, &Clock::system())?;
+//! # let mut service = Service::open(&directories.service, Clock::system())?;
+//! # std::fs::write(path("products.toml"), include_str!("../../quorate-vendor/examples/contoso.toml"))?;
+//! # service.import(service::read_products(&path("products.toml"))?)?;
+//! # write_catalog(&service, &path("product"), &mut std::io::sink())?;
+//! # let (root, catalog) = (std::fs::read(path("product/vendor-root.pem"))?, service.catalog_jws()?);
+//! # let state = path("state");
+//! let edition = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02".parse()?;
+//! let machine = Machine::played("pc-1", "any text that differs from machine to machine");
+//! let open = |clock| Client::open_at(&state, &root, &catalog, edition, machine.clone(), clock);
+//!
+//! // At its first start the product is in its initial grace: full function, nothing to show.
+//! let check = open(Clock::system())?.check();
+//! assert_eq!((check.mode, check.situation), (Mode::Full, Situation::InitialGrace));
+//!
+//! // When nothing has activated it for 31 days, it says so.
+//! let later = Interval::days(31).after(Clock::system().now());
+//! let check = open(Clock::new(move || later))?.check();
+//! assert_eq!(check.mode, Mode::Notify);
+//! assert!(check.text.starts_with("Contoso Office, Standard edition is not activated."));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`Client::check`] asks nobody and takes no runtime: it reads two small files and verifies what they hold.
 //! Renewing is the work of `quorate run`, or of [`crate::renewal::run`] inside the application.
 

@@ -7,6 +7,24 @@
 //!       └──ends──▶ notification─┘ └───revoked──────────▶ non-genuine grace ──────ends──▶ notification
 //! ```
 //!
+//! ```
+//! use quorate_core::license_state::{Event, Facts, License, Situation, Term, evaluate};
+//! use quorate_core::policy::Policy;
+//! use quorate_core::{Interval, Timestamp};
+//!
+//! let (policy, start) = (Policy::default(), Timestamp::UNIX_EPOCH);
+//! let day = |number| Interval::days(number).after(start);
+//! let installed = Facts::first_run(start);
+//! assert_eq!(evaluate(&policy, &installed, day(29)).situation, Situation::InitialGrace);
+//!
+//! let license = License { granted: day(29), term: Term::Renewable };
+//! let activated = installed.after(Event::Activated(license), &policy, day(29))?;
+//! assert_eq!(evaluate(&policy, &activated, day(200)).situation, Situation::Licensed);
+//! assert_eq!(evaluate(&policy, &activated, day(29 + 180)).situation, Situation::ExpiryGrace);
+//! assert_eq!(evaluate(&policy, &activated, day(29 + 180 + 30)).situation, Situation::Notification);
+//! # Ok::<(), quorate_core::Error>(())
+//! ```
+//!
 //! Nothing here remembers anything: [`Facts`] are what is stored, an [`Event`] makes other facts of them, and
 //! [`evaluate`] says what they amount to at a moment. The whole table of situations and events is in
 //! `docs/license-states.md`, which a test compares with this code.

@@ -5,6 +5,21 @@
 //! keys that follow one another look different. The twenty before them carry a checksum (18 bits), the secret
 //! (50), the format version (3), the key group (12) and the rest of the serial (8).
 //!
+//! ```
+//! use quorate_core::product_key::{KeyId, ProductKey};
+//!
+//! let key = ProductKey::new(KeyId::new(96, 4)?, *b"8 random");
+//! let typed = key.reveal().to_lowercase().replace('-', " ");
+//! assert_eq!(typed.parse::<ProductKey>()?.id().to_string(), "00096-000-000004");
+//!
+//! // A typing error is noticed without asking anybody, and no error shows what was typed.
+//! let mistyped = format!("{}2", &key.reveal()[..28]);
+//! let error = mistyped.parse::<ProductKey>().unwrap_err();
+//! assert_eq!(error.code.as_str(), "Q101");
+//! assert!(!error.to_string().contains(&mistyped[..5]));
+//! # Ok::<(), quorate_core::Error>(())
+//! ```
+//!
 //! The vendor does not keep keys, only a [`Verifier`] derived from the secret. Whoever holds the key can
 //! derive the same verifier and so prove that he holds it (see [`crate::installation_id`]).
 
