@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use quorate_core::Code;
-use quorate_core::hardware::ShortHardwareId;
+use quorate_core::hardware::HardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{
     Answer, AnswerEntry, KeyActivationRequest, RequestEntry, read_entries, with_request, write_entry,
@@ -56,8 +56,9 @@ struct Genuine {
 
 static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
     let key = ProductKey::new(KeyId::new(97, 1).expect("both are in range"), [1; 8]);
-    let installation_id = InstallationId::new(key.id(), &key.verifier(), ShortHardwareId([1; 6]), 1);
-    let request = KeyActivationRequest::new(installation_id, &key.verifier());
+    let hardware = HardwareId::from_bytes(&[1; 32]).expect("it is long enough");
+    let installation_id = InstallationId::new(key.id(), &key.verifier(), hardware.short(), 1);
+    let request = KeyActivationRequest::new(installation_id, hardware, &key.verifier());
     let (vendor, machine) = ("contoso".parse().expect("it is a vendor id"), "pc-1".to_owned());
     Genuine {
         request: RequestEntry { vendor, machine: machine.clone(), request },
@@ -65,7 +66,10 @@ static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
             vendor: "contoso".parse().expect("it is a vendor id"),
             machine,
             installation_id,
-            answer: Answer::License("e30.e30.e30".to_owned()),
+            answer: Answer::Granted {
+                license: "e30.e30.e30".to_owned(),
+                revocations: "e30.e30.e30".to_owned(),
+            },
         },
     }
 });

@@ -7,7 +7,8 @@ use crate::discovery::{Dns, Found};
 use crate::host_address::HostAddress;
 use crate::known_host::{HostSetting, known_host};
 use crate::registration::Vendor;
-use crate::store::{HeldLicense, InstalledKey, LastAttempt, Product, Store, Stored};
+use crate::store::Store;
+use crate::stored::{Edition, HeldLicense, InstalledKey, LastAttempt, Product, Stored};
 use crate::transport;
 use quorate_core::activation::Trust;
 use quorate_core::catalog::Sku;
@@ -105,6 +106,8 @@ pub struct Status {
     pub sku: Sku,
     /// The product key by which the product is that edition; none for the registered one.
     pub key: Option<InstalledKey>,
+    /// On how many machines that key was activated when it was here, and on how many it may be.
+    pub machines: Option<(u32, u32)>,
     /// Whether this is the edition in use, of several that are installed side by side.
     pub in_use: bool,
     /// Its policy.
@@ -210,27 +213,34 @@ impl Client {
         self.status_of(self.look(now)?, now)
     }
 
+    /// The status of what a product key makes of the product, whether it is in use or not; without a key, that of
+    /// the registered edition.
+    pub fn status_with(&self, key: Option<KeyId>) -> Result<Status> {
+        let now = self.clock.now();
+        self.status_seen(self.look(now)?, key, now)
+    }
+
     /// The status of every edition that is installed side by side: the registered one first, then those of
     /// product keys. One of them is in use.
     pub fn all_statuses(&self) -> Result<Vec<Status>> {
         let now = self.clock.now();
         let stored = self.look(now)?;
-        let in_use = stored.installation.in_use;
         let keys = stored.installation.keys.iter().map(|key| Some(key.id));
         // A registered edition that needs a key of its own and has none is not one of several.
         let registered = self.vendor.sku(stored.installation.sku)?;
-        let own = in_use.is_none() || !registered.channel.has_own_key();
+        let own = stored.installation.in_use.is_none() || !registered.channel.has_own_key();
         let editions: Vec<Option<KeyId>> = own.then_some(None).into_iter().chain(keys).collect();
-        let status = |edition| {
-            let mut seen = stored.clone();
-            seen.installation.in_use = edition;
-            if edition != in_use {
-                // The last attempt was not for this one.
-                (seen.product.last, seen.product.next_request) = (None, None);
-            }
-            Ok(Status { in_use: edition == in_use, ..self.status_of(seen, now)? })
-        };
-        editions.into_iter().map(status).collect()
+        editions.into_iter().map(|key| self.status_seen(stored.clone(), key, now)).collect()
+    }
+
+    fn status_seen(&self, mut stored: Stored, key: Option<KeyId>, now: Timestamp) -> Result<Status> {
+        let in_use = stored.installation.in_use == key;
+        stored.installation.in_use = key;
+        if !in_use {
+            // The last attempt was not for this one.
+            (stored.product.last, stored.product.next_request) = (None, None);
+        }
+        Ok(Status { in_use, ..self.status_of(stored, now)? })
     }
 
     /// Reads the store and notes what a look at the machine shows.
@@ -238,34 +248,44 @@ impl Client {
         let mut stored = self.store.read(&self.machine, now)?;
         let before = stored.product.clone();
         self.note_machine(&mut stored, now.max(before.latest_time))?;
-        if stored.product != before || now > NOTED_EVERY.after(before.latest_time) {
-            // Where it cannot be written, the license is the same without it.
-            let _ = self.store.update(&self.machine, now, |stored| {
-                self.note_machine(stored, now.max(stored.product.latest_time))?;
-                stored.product.latest_time = stored.product.latest_time.max(now);
-                Ok(())
-            });
+        if stored.product == before && now <= NOTED_EVERY.after(before.latest_time) {
+            return Ok(stored);
+        }
+        let noted = self.store.update(&self.machine, now, |stored| {
+            self.note_machine(stored, now.max(stored.product.latest_time))?;
+            stored.product.latest_time = stored.product.latest_time.max(now);
+            Ok(())
+        });
+        if noted.is_err() {
+            // The license is the same without it; but what can't be noted must not begin anew at each look, so
+            // other hardware counts from the last time that could be.
+            stored.product = before;
+            let since = stored.product.latest_time;
+            self.note_machine(&mut stored, since)?;
         }
         Ok(stored)
     }
 
     fn status_of(&self, stored: Stored, now: Timestamp) -> Result<Status> {
-        let sku = self.vendor.sku(stored.installation.edition())?.clone();
-        let policy = self.vendor.catalog.products.policy(&sku).clone();
+        let edition = self.edition(&stored);
+        let sku = self.vendor.sku(edition.sku)?.clone();
+        let policy = self.policy(&stored)?;
         let trust = self.trust(&stored.product);
         let (facts, judged_at) = stored.facts(trust, now);
         let state = license_state::evaluate(&policy, &facts, judged_at);
         let license = stored.license(trust, now);
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let host = self.known_host(&stored.product);
-        let key = stored.installation.key().cloned();
-        let Stored { installation, product, damage } = stored;
-        let rearms_left = policy.rearm_limit.saturating_sub(installation.rearms);
+        let key = stored.installation.key(&self.vendor.catalog.products).cloned();
+        let machines = stored.product.activation(edition).and_then(|activation| activation.machines);
+        let rearms_left = policy.rearm_limit.saturating_sub(facts.rearms);
+        let Stored { product, damage, .. } = stored;
         Ok(Status {
             product,
             damage,
             sku,
             key,
+            machines,
             in_use: true,
             policy,
             state,
@@ -278,9 +298,7 @@ impl Client {
     }
 
     fn note_machine(&self, stored: &mut Stored, now: Timestamp) -> Result<()> {
-        let policy = self.policy(stored)?;
-        let trust = self.trust(&stored.product);
-        stored.note_machine(policy, &self.machine, trust, now);
+        stored.note_machine(&self.policy(stored)?, &self.machine, now);
         Ok(())
     }
 
@@ -291,38 +309,61 @@ impl Client {
             self.prepare(stored)?;
             Ok(stored.clone())
         })?;
-        let sku = self.vendor.sku(asking.installation.edition())?;
-        if !sku.channel.has_own_key() {
-            return self.activate_by_host(&asking).await;
-        }
-        match asking.installation.key() {
+        let edition = self.edition(&asking);
+        let sku = self.vendor.sku(edition.sku)?;
+        match edition.key {
             Some(key) => self.activate_at_service(&asking, key).await,
-            None => Err(no_key(sku)),
+            None if sku.channel.has_own_key() => Err(no_key(sku)),
+            None => self.activate_by_host(&asking).await,
         }
     }
 
     /// Looks at the machine before anything is asked for it.
     pub(crate) fn prepare(&self, stored: &mut Stored) -> Result<()> {
-        self.note_machine(stored, self.clock.now())?;
-        let policy = self.policy(stored)?;
-        let machine = self.machine.components();
+        self.note_machine(stored, self.clock.now().max(stored.product.latest_time))?;
+        let tolerance = self.policy(stored)?.hardware;
         // On other hardware the copy of a machine becomes a machine of its own; once is enough.
-        if !policy.hardware.compare(&stored.product.components, &machine).tolerated {
+        if !tolerance.compare(&stored.product.components, &self.machine.components()).tolerated {
             stored.product.renew_cmid(&self.machine);
         }
         Ok(())
     }
 
-    /// Notes how an attempt ended and when to try again. The error is an outcome too, and the store is to be kept.
+    /// Does something to what is stored as it was when somebody was asked: another key may have come into use
+    /// meanwhile.
+    pub(crate) fn as_asked<T>(
+        &self,
+        stored: &mut Stored,
+        asking: &Stored,
+        change: impl FnOnce(&mut Stored) -> Result<T>,
+    ) -> Result<T> {
+        let in_use = std::mem::replace(&mut stored.installation.in_use, asking.installation.in_use);
+        let changed = change(stored);
+        stored.installation.in_use = in_use;
+        changed
+    }
+
+    /// Notes how an attempt ended and when to try again, if what was asked for is still in use. The error is an
+    /// outcome too, and the store is to be kept.
     pub(crate) fn note_attempt(
         &self,
         stored: &mut Stored,
+        asked: Option<KeyId>,
         outcome: Result<Activated>,
         count: Option<u32>,
         now: Timestamp,
     ) -> Result<Result<Activated>> {
+        if stored.installation.in_use != asked {
+            return Ok(outcome);
+        }
+        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let state = license_state::evaluate(&self.policy(stored)?, &facts, judged_at);
+        if outcome.is_err() && state.situation == Situation::Licensed && state.until.is_none() {
+            // It holds for good, and was asked for without need.
+            return Ok(outcome);
+        }
         let attempt = Attempt { at: now, activated: outcome.is_ok() };
-        let intervals = Intervals::new(self.policy(stored)?, stored.product.host_intervals);
+        let intervals = Intervals::new(&self.policy(stored)?, stored.product.host_intervals);
         // What the vendor has activated for this hardware is not renewed.
         let for_good = matches!(&outcome, Ok(Activated { by: Activator::Vendor(_), .. }));
         let next = intervals.next(attempt, u32::from_be_bytes(random::bytes()));
@@ -337,20 +378,17 @@ impl Client {
     pub fn due(&self) -> Result<Option<Timestamp>> {
         let now = self.clock.now();
         let stored = self.store.read(&self.machine, now)?;
-        let trust = self.trust(&stored.product);
-        if stored.own_key(trust).is_some() {
-            let (facts, judged_at) = stored.facts(trust, now);
-            let state = license_state::evaluate(self.policy(&stored)?, &facts, judged_at);
-            if state.situation == Situation::Licensed {
-                return Ok(None);
-            }
-        } else if self.vendor.sku(stored.installation.edition())?.channel.has_own_key() {
-            // Nothing can be asked before there is a key.
+        let (edition, policy) = (self.edition(&stored), self.policy(&stored)?);
+        let own_key = self.vendor.sku(edition.sku)?.channel.has_own_key();
+        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let licensed = license_state::evaluate(&policy, &facts, judged_at).situation == Situation::Licensed;
+        // Without a key, there is nothing that could be asked.
+        if own_key && (licensed || edition.key.is_none()) {
             return Ok(None);
         }
-        let intervals = Intervals::new(self.policy(&stored)?, stored.product.host_intervals);
+        let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let mut next = stored.product.next_request.unwrap_or(Timestamp::MIN);
-        let behind = self.policy(&stored)?.clock_tolerance.after(now) < stored.product.latest_time;
+        let behind = policy.clock_tolerance.after(now) < stored.product.latest_time;
         if let Some(last) = stored.product.last.as_ref().filter(|_| behind) {
             // The clock has been wrong, and a host's signed time puts it right: as soon as a failure would.
             next = next.min(intervals.activation.after(last.attempt.at));
@@ -398,13 +436,29 @@ impl Client {
 
     /// The hosts to ask, in order, with how they were found; or why there are none.
     pub async fn discover(&self) -> Result<Vec<(HostAddress, Found)>> {
-        let product = self.store.read(&self.machine, self.clock.now())?.product;
+        let stored = self.store.read(&self.machine, self.clock.now())?;
+        let sku = self.vendor.sku(self.edition(&stored).sku)?;
+        if sku.channel.has_own_key() {
+            return Err(Error::new(
+                Code::ProductKeyUnsuited,
+                format!(
+                    "{} ({}) is activated at the vendor's service; no host is asked",
+                    sku.name, sku.channel
+                ),
+                "`quorate activate`",
+            ));
+        }
+        let product = stored.product;
         let mut hosts = Vec::from_iter(self.known_host(&product)?);
         if hosts.iter().any(|(_, found)| found.is_set()) {
             return Ok(hosts);
         }
         match self.published().await {
-            Ok(published) => hosts.extend(published.into_iter().map(|host| (host, Found::Dns))),
+            Ok(published) => {
+                let others =
+                    published.into_iter().filter(|host| hosts.iter().all(|(known, _)| known != host));
+                hosts.extend(others.map(|host| (host, Found::Dns)).collect::<Vec<_>>());
+            }
             Err(error) if hosts.is_empty() => return Err(error),
             // The host that answered last is asked all the same.
             Err(_) => {}
@@ -427,16 +481,25 @@ impl Client {
     /// Lets an event happen to what is stored, by the rules of the license state.
     pub(crate) fn apply(&self, stored: &mut Stored, event: Event, now: Timestamp) -> Result<()> {
         let policy = self.policy(stored)?;
+        let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
+        let facts = facts.after(event, &policy, judged_at)?;
         let trust = self.trust(&stored.product);
-        let (facts, judged_at) = stored.facts(trust, now);
-        let facts = facts.after(event, policy, judged_at)?;
         stored.keep(&facts, trust);
         Ok(())
     }
 
-    /// The policy of the edition in use.
-    pub(crate) fn policy(&self, stored: &Stored) -> Result<&Policy> {
-        Ok(self.vendor.catalog.products.policy(self.vendor.sku(stored.installation.edition())?))
+    /// What the product is at the moment.
+    pub(crate) fn edition(&self, stored: &Stored) -> Edition {
+        stored.installation.edition(&self.vendor.catalog.products)
+    }
+
+    /// The policy of the edition in use; but for a product that is not activated, nothing is gained by a key that
+    /// brings another channel's policy along.
+    pub(crate) fn policy(&self, stored: &Stored) -> Result<Policy> {
+        let products = &self.vendor.catalog.products;
+        let in_use = products.policy(self.vendor.sku(self.edition(stored).sku)?);
+        let registered = products.policy(self.vendor.sku(stored.installation.sku)?);
+        Ok(in_use.unless_stricter(registered))
     }
 
     /// Whom to believe at the other end of a connection.
@@ -455,7 +518,7 @@ impl Client {
 }
 
 /// What an edition that needs a product key of its own lacks.
-fn no_key(sku: &Sku) -> Error {
+pub(crate) fn no_key(sku: &Sku) -> Error {
     Error::new(
         Code::ProductKeyMissing,
         format!("no product key of {} ({}) is installed", sku.name, sku.channel),

@@ -4,7 +4,7 @@ use crate::activation::{Activated, Activator, ByHost, Client};
 use crate::discovery::Found;
 use crate::host_address::HostAddress;
 use crate::round::Round;
-use crate::store::{Product, Stored};
+use crate::stored::{Activation, Product, Stored};
 use crate::transport::{self, Refusal};
 use quorate_core::activation::{self, AcceptedResponse, ActivationRequest};
 use quorate_core::license_state::{self, Event};
@@ -22,14 +22,17 @@ impl Client {
         self.store.update(&self.machine, now, |stored| {
             stored.product.latest_time = stored.product.latest_time.max(now);
             stored.product.newest_revocations = stored.product.newest_revocations.max(revoked.newest);
-            let (outcome, count) = match outcome {
-                Ok(answer) => self.keep_answer(stored, answer, now)?,
-                Err(error) => (Err(error), None),
-            };
-            if outcome.is_err() && revoked.license {
-                self.apply(stored, Event::Revoked, now)?;
-            }
-            self.note_attempt(stored, outcome, count, now)
+            let (outcome, count) = self.as_asked(stored, asking, |stored| {
+                let (outcome, count) = match outcome {
+                    Ok(answer) => self.keep_answer(stored, answer, now)?,
+                    Err(error) => (Err(error), None),
+                };
+                if outcome.is_err() && revoked.license {
+                    self.apply(stored, Event::Revoked, now)?;
+                }
+                Ok((outcome, count))
+            })?;
+            self.note_attempt(stored, asking.installation.in_use, outcome, count, now)
         })?
     }
 
@@ -134,25 +137,26 @@ impl Client {
             return;
         }
         revocations.newest = list.number;
-        let held = asking.product.response.as_ref().and_then(|jws| {
-            let at = activation::claimed_time(jws).ok()?;
-            activation::verify_license(jws, asking.installation.edition(), trust, at).ok()
+        let edition = self.edition(asking);
+        let held = asking.product.activation(edition).and_then(|activation| {
+            let at = activation::claimed_time(&activation.document).ok()?;
+            activation::verify_license(&activation.document, edition.sku, trust, at).ok()
         });
         revocations.license = held.is_some_and(|held| list.check_host(&held.signer).is_err());
     }
 
     fn request(&self, asking: &Stored) -> Result<ActivationRequest> {
-        let sku = self.vendor.sku(asking.installation.edition())?;
-        let policy = self.vendor.catalog.products.policy(sku);
+        let sku = self.vendor.sku(self.edition(asking).sku)?;
+        let policy = self.policy(asking)?;
         let client_time = self.clock.now();
         let product = &asking.product;
         let (facts, judged_at) = asking.facts(self.trust(product), client_time);
-        let state = license_state::evaluate(policy, &facts, judged_at);
+        let state = license_state::evaluate(&policy, &facts, judged_at);
         Ok(ActivationRequest {
             application: sku.application,
             sku: sku.id,
             cmid: product.cmid,
-            hardware: product.hardware,
+            hardware: product.hardware(),
             status: state.status,
             minutes_left: state.remaining(judged_at).as_minutes(),
             threshold: policy.threshold,
@@ -172,27 +176,30 @@ impl Client {
         now: Timestamp,
     ) -> Result<(Result<Activated>, Option<u32>)> {
         let Answer { product: asked, accepted, jws, host, found } = answer;
-        let policy = self.policy(stored)?;
+        let (edition, policy) = (self.edition(stored), self.policy(stored)?);
         let response = accepted.response;
         let product = &mut stored.product;
         product.newest_revocations = product.newest_revocations.max(accepted.revocations);
         product.cached_host = Some(host.clone());
         product.host_intervals =
             Some(Intervals { activation: response.activation_interval, renewal: response.renewal_interval });
-        (product.cmid, product.hardware, product.components) = (asked.cmid, asked.hardware, asked.components);
+        (product.cmid, product.components) = (asked.cmid, asked.components.clone());
         product.previous_cmid = None;
         // The host has just said what time it is: a clock that once ran ahead is forgotten.
         product.latest_time = now.max(response.host_time);
-        if let Err(error) = activation::check_count(policy, response.count) {
+        if let Err(error) = activation::check_count(&policy, response.count) {
             return Ok((Err(error), Some(response.count)));
         }
-        product.response = Some(jws);
-        product.out_of_tolerance = None;
-        product.revoked = None;
-        // What was tolerated is from now on how the machine is known.
-        product.components = self.machine.components();
+        stored.product.activate(Activation {
+            edition,
+            document: jws,
+            components: asked.components,
+            out_of_tolerance: None,
+            host_revoked: None,
+            machines: None,
+        });
         let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
-        let state = license_state::evaluate(policy, &facts, judged_at);
+        let state = license_state::evaluate(&policy, &facts, judged_at);
         let by = ByHost { host, found, count: response.count, threshold: policy.threshold };
         Ok((Ok(Activated { by: Activator::Host(by), state }), Some(response.count)))
     }

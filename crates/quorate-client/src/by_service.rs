@@ -4,80 +4,95 @@
 //! a person reads the Installation ID out and types the Confirmation ID. And a machine that no network reaches
 //! writes its request into a file, which a connected one has answered ([`forward`]).
 
-use crate::activation::{Activated, Activator, ByVendor, Client, ServiceWay};
+use crate::activation::{Activated, Activator, ByVendor, Client, ServiceWay, no_key};
 use crate::key_ring::{HeldKey, KeyRing};
 use crate::registration::Vendor;
-use crate::store::{InstalledKey, KeyActivation, Stored};
+use crate::stored::{Activation, Edition, InstalledKey, Revocation, Stored};
 use quorate_core::activation::Trust;
+use quorate_core::catalog::Catalog;
 use quorate_core::certificate::Role;
 use quorate_core::confirmation_id::ConfirmationId;
+use quorate_core::hardware::Components;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{
     Answer, AnswerEntry, KeyActivationRequest, KeyActivationResponse, RequestEntry,
 };
 use quorate_core::license_pack::LicensePack;
-use quorate_core::license_state::{self, Event};
+use quorate_core::license_state;
 use quorate_core::machine_license::{self, MachineLicense};
 use quorate_core::product_key::KeyId;
 use quorate_core::revocation::RevocationList;
 use quorate_core::signed::{self, Signer};
-use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ServiceClient;
 
 impl Client {
     /// Asks the service to activate a key, and keeps what came of it.
-    pub(crate) async fn activate_at_service(&self, asking: &Stored, key: &InstalledKey) -> Result<Activated> {
-        let mut list = None;
-        let outcome = self.ask_service(asking, key, &mut list).await;
+    pub(crate) async fn activate_at_service(&self, asking: &Stored, key: KeyId) -> Result<Activated> {
+        let (outcome, list) = self.ask_service(asking, key).await;
         let now = self.clock.now();
         self.store.update(&self.machine, now, |stored| {
             stored.product.latest_time = stored.product.latest_time.max(now);
-            let outcome = match outcome {
-                Ok(granted) => self.keep_license(stored, key, granted, now),
-                Err(error) => Err(error),
-            };
-            if let Some(list) = list {
-                stored.product.newest_revocations = stored.product.newest_revocations.max(list.number);
-                if outcome.is_err()
-                    && list.keys.contains(&key.id)
-                    && stored.installation.in_use == Some(key.id)
-                {
-                    self.apply(stored, Event::Revoked, now)?;
+            // A key that was taken back since the list before is known by the list alone.
+            let standing = list.map_or(Ok(()), |list| note_list(stored, key, &list, now));
+            // What the service said of a blocked key says more than that it is on the list.
+            let outcome = outcome.and_then(|granted| standing.map(|()| granted)).and_then(|granted| {
+                // The vendor has just said what time it is: a clock that once ran ahead is forgotten.
+                let (said, policy) = (granted.license.granted, self.policy(stored)?);
+                if Interval::between(now.min(said), now.max(said)) <= policy.clock_tolerance {
+                    stored.product.latest_time = now.max(said);
                 }
-            }
-            self.note_own_attempt(stored, key, outcome, now)
+                self.keep_license(stored, granted, now)
+            });
+            self.note_attempt(stored, Some(key), outcome, None, now)
         })?
     }
 
-    async fn ask_service(
-        &self,
-        asking: &Stored,
-        key: &InstalledKey,
-        newest: &mut Option<RevocationList>,
-    ) -> Result<Granted> {
-        let ring = KeyRing::read(self.store.key_ring())?;
-        let held = ring.get(key.id)?;
-        let installation_id = held.installation_id(asking.product.hardware.short());
-        let request = KeyActivationRequest::new(installation_id, &held.verifier);
-        let service = service(&self.vendor, &self.way, &self.clock)?;
-        let answer: Result<KeyActivationResponse> = service.post(PATH, &request).await;
-        let trust = self.trust(&asking.product);
-        match answer {
-            Ok(answer) => {
-                *newest = Some(revocations(&answer.revocations, trust, self.clock.now())?);
-                Granted::from_answer(answer, &installation_id, trust)
-            }
-            Err(error) => {
-                // The refusal is nobody's signed word; the list is.
-                if error.code == Code::KeyBlocked
-                    && let Ok(list) = service.get("/v1/revocations").await
-                {
-                    *newest = revocations(&list, trust, self.clock.now()).ok();
+    /// What the service answers, and the revocation list that it shows.
+    async fn ask_service(&self, asking: &Stored, key: KeyId) -> (Result<Granted>, Option<RevocationList>) {
+        let mut list = None;
+        let outcome = async {
+            let ring = KeyRing::read(self.store.key_ring())?;
+            let held = ring.get(key)?;
+            let hardware = asking.product.hardware();
+            let installation_id = held.installation_id(hardware.short());
+            let request = KeyActivationRequest::new(installation_id, hardware, &held.verifier);
+            let service = service(&self.vendor, &self.way, &self.clock)?;
+            let trust = self.trust(&asking.product);
+            let answer: Result<KeyActivationResponse> = service.post(PATH, &request).await;
+            match answer {
+                Ok(answer) => {
+                    list = Some(revocations(&answer.revocations, trust, self.clock.now())?);
+                    Ok(Granted {
+                        license: machine_license::accept(&answer.license, &installation_id, hardware, trust)?,
+                        jws: answer.license,
+                        components: asking.product.components.clone(),
+                        machines: Some((answer.machines, answer.machines_allowed)),
+                    })
                 }
-                Err(error)
+                Err(error) => {
+                    // The refusal is nobody's signed word; the list is.
+                    if error.code == Code::KeyBlocked
+                        && let Ok(signed) = service.get("/v1/revocations").await
+                    {
+                        list = revocations(&signed, trust, self.clock.now()).ok();
+                    }
+                    Err(error)
+                }
             }
-        }
+        };
+        (outcome.await, list)
+    }
+
+    /// Whether there is a way to the vendor's service: where it is, and the number of its catalog. Asks for nothing
+    /// that is counted.
+    pub async fn reach_service(&self) -> Result<(String, u64)> {
+        let url = self.way.url.clone().unwrap_or_else(|| self.vendor.catalog.service_url.clone());
+        let jws = service(&self.vendor, &self.way, &self.clock)?.get("/v1/catalog").await?;
+        let Vendor { root, catalog, .. } = &self.vendor;
+        let newest = signed::verify::<Catalog>(&jws, root, &catalog.vendor, self.clock.now())?.document;
+        Ok((url, newest.number))
     }
 
     /// The Installation ID to read to the vendor's phone desk, for a key or for the one in use.
@@ -85,7 +100,7 @@ impl Client {
         self.store.update(&self.machine, self.clock.now(), |stored| {
             self.prepare(stored)?;
             let (key, held) = self.held(stored, key)?;
-            Ok((key, held.installation_id(stored.product.hardware.short())))
+            Ok((key, held.installation_id(stored.product.hardware().short())))
         })
     }
 
@@ -97,8 +112,8 @@ impl Client {
         self.store.update(&self.machine, now, |stored| {
             self.prepare(stored)?;
             let (key, held) = self.held(stored, key)?;
-            let installation_id = held.installation_id(stored.product.hardware.short());
-            let trust = self.trust(&stored.product);
+            let hardware = stored.product.hardware();
+            let installation_id = held.installation_id(hardware.short());
             let pack = pack.or(held.pack.as_deref()).ok_or_else(|| {
                 Error::new(
                     Code::NotSetUp,
@@ -106,7 +121,7 @@ impl Client {
                     "get it from the vendor and give it: `quorate confirm CONFIRMATION_ID --pack FILE`",
                 )
             })?;
-            let pack = open_pack(pack, key.id, trust, now)?;
+            let pack = open_pack(pack, key.id, self.trust(&stored.product), now)?;
             let secret = confirmation_id.reveal(&installation_id, &held.verifier);
             let credential = pack.unseal(&secret).ok_or_else(|| {
                 Error::new(
@@ -118,15 +133,10 @@ impl Client {
                      vendor has made a newer pack, give it with --pack",
                 )
             })?;
+            let list = revocations(&pack.revocations, self.trust(&stored.product), now)?;
+            note_list(stored, key.id, &list, now)?;
+            let trust = self.trust(&stored.product);
             let certificate = trust.root.verify(trust.vendor, Role::Machine, &credential.chain, now)?;
-            let list = revocations(&pack.revocations, trust, now)?;
-            if list.keys.contains(&key.id) || list.certificates.contains(&certificate.serial) {
-                return Err(Error::new(
-                    Code::Revoked,
-                    format!("the vendor has revoked product key {} (revocation list {})", key.id, list.number),
-                    "ask the vendor; install another key: `quorate install-key`",
-                ));
-            }
             let extended_pid = certificate.entitlement.map(|entitlement| entitlement.extended_pid);
             let extended_pid = extended_pid.ok_or_else(|| {
                 Error::new(
@@ -137,10 +147,18 @@ impl Client {
             })?;
             // Signed once; the private key ends here.
             let signer = Signer::new(&credential.private_key, &credential.chain);
-            let jws = MachineLicense::sign_by_machine(installation_id, extended_pid, trust, &signer, now)?;
-            let license = machine_license::accept(&jws, &installation_id, trust)?;
-            let activated = self.keep_license(stored, &key, Granted { license, jws, machines: None }, now);
-            self.note_own_attempt(stored, &key, activated, now)
+            let jws = MachineLicense::sign_by_machine(
+                installation_id,
+                hardware,
+                extended_pid,
+                trust,
+                &signer,
+                now,
+            )?;
+            let license = machine_license::accept(&jws, &installation_id, hardware, trust)?;
+            let components = stored.product.components.clone();
+            let activated = self.keep_license(stored, Granted { license, jws, components, machines: None }, now);
+            self.note_attempt(stored, Some(key.id), activated, None, now)
         })?
     }
 
@@ -149,60 +167,74 @@ impl Client {
         self.store.update(&self.machine, self.clock.now(), |stored| {
             self.prepare(stored)?;
             let (_, held) = self.held(stored, key)?;
-            let installation_id = held.installation_id(stored.product.hardware.short());
+            let hardware = stored.product.hardware();
             Ok(RequestEntry {
                 vendor: self.vendor.catalog.vendor.clone(),
                 machine: self.machine.name.clone(),
-                request: KeyActivationRequest::new(installation_id, &held.verifier),
+                request: KeyActivationRequest::new(
+                    held.installation_id(hardware.short()),
+                    hardware,
+                    &held.verifier,
+                ),
             })
         })
     }
 
     /// Takes an answer out of such a file: `None` when it is for another machine or another product.
-    pub fn import_answer(&self, entry: &AnswerEntry) -> Option<Result<Activated>> {
+    pub fn import_answer(&self, entry: &AnswerEntry) -> Result<Option<Activated>> {
         let now = self.clock.now();
-        if entry.vendor != self.vendor.catalog.vendor {
-            return None;
-        }
-        let stored = match self.store.read(&self.machine, now) {
-            Ok(stored) => stored,
-            Err(error) => return Some(Err(error)),
-        };
         let id = entry.installation_id.key();
-        let key = stored.installation.keys.iter().find(|key| key.id == id)?.clone();
-        let held = KeyRing::read(self.store.key_ring()).and_then(|ring| ring.get(id).cloned());
-        let held = match held {
-            Ok(held) => held,
-            Err(error) => return Some(Err(error)),
-        };
-        if held.installation_id(stored.product.hardware.short()) != entry.installation_id {
-            return None;
+        let is_installed = |stored: &Stored| stored.installation.keys.iter().any(|key| key.id == id);
+        if entry.vendor != self.vendor.catalog.vendor {
+            return Ok(None);
         }
-        Some(self.take_answer(&key, entry, now))
-    }
-
-    fn take_answer(&self, key: &InstalledKey, entry: &AnswerEntry, now: Timestamp) -> Result<Activated> {
-        self.store.update(&self.machine, now, |stored| {
-            let granted = match &entry.answer {
-                Answer::License(jws) => {
-                    machine_license::accept(jws, &entry.installation_id, self.trust(&stored.product))
-                        .map(|license| Granted { license, jws: jws.clone(), machines: None })
+        let stored = self.store.read(&self.machine, now)?;
+        let tolerance = self.policy(&stored)?.hardware;
+        let moved = !tolerance.compare(&stored.product.components, &self.machine.components()).tolerated;
+        let is_for_this = entry.installation_id.hardware() == stored.product.hardware().short();
+        // Others' answers are passed over without a change to any file.
+        if !is_installed(&stored) || (!moved && !is_for_this) {
+            return Ok(None);
+        }
+        let taken = self.store.update(&self.machine, now, |stored| {
+            // The answer must be for the machine of now, not for the one that the store was copied from.
+            self.prepare(stored)?;
+            let hardware = stored.product.hardware();
+            if !is_installed(stored) || entry.installation_id.hardware() != hardware.short() {
+                return Ok(None);
+            }
+            let (_, held) = self.held(stored, Some(id))?;
+            if held.installation_id(hardware.short()) != entry.installation_id {
+                return Ok(None);
+            }
+            let outcome = match &entry.answer {
+                Answer::Granted { license, revocations: list } => {
+                    let list = revocations(list, self.trust(&stored.product), now)?;
+                    note_list(stored, id, &list, now).and_then(|()| {
+                        let trust = self.trust(&stored.product);
+                        let components = stored.product.components.clone();
+                        let jws = license.clone();
+                        let license = machine_license::accept(&jws, &entry.installation_id, hardware, trust)?;
+                        let granted = Granted { license, jws, components, machines: None };
+                        self.keep_license(stored, granted, now)
+                    })
                 }
                 Answer::Error(error) => Err(error.clone()),
             };
-            let outcome = granted.and_then(|granted| self.keep_license(stored, key, granted, now));
-            self.note_own_attempt(stored, key, outcome, now)
-        })?
+            self.note_attempt(stored, Some(id), outcome, None, now).map(Some)
+        })?;
+        taken.transpose()
     }
 
     /// A key that is installed, or the one in use, with what proves it.
     fn held(&self, stored: &Stored, key: Option<KeyId>) -> Result<(InstalledKey, HeldKey)> {
-        let installation = &stored.installation;
+        let (installation, products) = (&stored.installation, &self.vendor.catalog.products);
         let installed = match key {
             Some(id) => installation.keys.iter().find(|key| key.id == id),
-            None => installation.key(),
+            None => installation.key(products),
         };
-        let sku = self.vendor.sku(installed.map_or(installation.edition(), |key| key.sku))?;
+        let licensed = installed.and_then(|key| products.key_group(key.id.group())).map(|group| group.sku);
+        let sku = self.vendor.sku(licensed.unwrap_or_else(|| self.edition(stored).sku))?;
         if !sku.channel.has_own_key() {
             return Err(Error::new(
                 Code::ProductKeyUnsuited,
@@ -210,70 +242,69 @@ impl Client {
                 "`quorate activate`; to change to a key of this machine's own: `quorate install-key KEY`",
             ));
         }
-        let Some(installed) = installed else {
-            return Err(Error::new(
-                Code::ProductKeyMissing,
-                format!("no product key of {} ({}) is installed", sku.name, sku.channel),
-                "`quorate install-key KEY`",
-            ));
-        };
+        let installed = installed.ok_or_else(|| no_key(sku))?;
         Ok((installed.clone(), KeyRing::read(self.store.key_ring())?.get(installed.id)?.clone()))
     }
 
-    /// Notes an attempt with a key, if it is the one in use.
-    fn note_own_attempt(
-        &self,
-        stored: &mut Stored,
-        key: &InstalledKey,
-        outcome: Result<Activated>,
-        now: Timestamp,
-    ) -> Result<Result<Activated>> {
-        match stored.installation.in_use == Some(key.id) {
-            true => self.note_attempt(stored, outcome, None, now),
-            false => Ok(outcome),
-        }
-    }
-
-    fn keep_license(
-        &self,
-        stored: &mut Stored,
-        key: &InstalledKey,
-        granted: Granted,
-        now: Timestamp,
-    ) -> Result<Activated> {
-        let Granted { license, jws, machines } = granted;
-        let product = &mut stored.product;
-        // The vendor has just said what time it is: a clock that once ran ahead is forgotten.
-        product.latest_time = now.max(license.granted);
-        product.out_of_tolerance = None;
-        // What was tolerated is from now on how the machine is known.
-        product.components = self.machine.components();
-        product.keys.insert(key.id, KeyActivation { license: jws, machines, revoked: None });
+    fn keep_license(&self, stored: &mut Stored, granted: Granted, now: Timestamp) -> Result<Activated> {
+        let Granted { license, jws, components, machines } = granted;
+        let id = license.installation_id.key();
+        let key = stored.installation.keys.iter().find(|key| key.id == id).cloned().ok_or_else(|| {
+            Error::new(
+                Code::ProductKeyMissing,
+                format!("product key {id} was removed meanwhile"),
+                "`quorate install-key KEY`, if it was meant to stay",
+            )
+        })?;
+        stored.product.activate(Activation {
+            edition: Edition { sku: license.sku, key: Some(id) },
+            document: jws,
+            components,
+            out_of_tolerance: None,
+            host_revoked: None,
+            machines,
+        });
         let mut seen = stored.clone();
-        seen.installation.in_use = Some(key.id);
+        seen.installation.in_use = Some(id);
         let (facts, judged_at) = seen.facts(self.trust(&seen.product), now);
-        let state = license_state::evaluate(self.policy(&seen)?, &facts, judged_at);
-        Ok(Activated { by: Activator::Vendor(ByVendor { key: key.clone(), machines }), state })
+        let state = license_state::evaluate(&self.policy(&seen)?, &facts, judged_at);
+        Ok(Activated { by: Activator::Vendor(ByVendor { key, machines }), state })
     }
 }
 
-/// A machine license that was granted, as it came and what it says.
+/// A machine license that was granted, as it came and what it says, and the hardware that it was asked for.
 struct Granted {
     license: MachineLicense,
     jws: String,
+    components: Components,
     machines: Option<(u32, u32)>,
 }
 
-impl Granted {
-    fn from_answer(
-        answer: KeyActivationResponse,
-        installation_id: &InstallationId,
-        trust: Trust<'_>,
-    ) -> Result<Self> {
-        let license = machine_license::accept(&answer.license, installation_id, trust)?;
-        let machines = Some((answer.machines, answer.machines_allowed));
-        Ok(Self { license, jws: answer.license, machines })
+/// Notes what a revocation list says of a key. One that is on it, or was on a newer one, activates nothing; a newer
+/// list without it takes the revocation back.
+fn note_list(stored: &mut Stored, key: KeyId, list: &RevocationList, now: Timestamp) -> Result<()> {
+    let Stored { installation, product, .. } = stored;
+    product.newest_revocations = product.newest_revocations.max(list.number);
+    let known = installation.revoked.get(&key).copied();
+    let revoked = |what: String, next: &str| Err(Error::new(Code::Revoked, what, next));
+    if list.keys.contains(&key) {
+        installation.revoked.entry(key).or_insert(Revocation { since: now, list: list.number });
+        return revoked(
+            format!("the vendor has revoked product key {key} (revocation list {})", list.number),
+            "ask the vendor; install another key: `quorate install-key`",
+        );
     }
+    if let Some(known) = known.filter(|known| list.number < known.list) {
+        return revoked(
+            format!(
+                "the vendor has revoked product key {key} (revocation list {}); what came is from before, with list {}",
+                known.list, list.number
+            ),
+            "ask the vendor; if the key is good again, get a newer license pack or a newer answer",
+        );
+    }
+    installation.revoked.remove(&key);
+    Ok(())
 }
 
 /// Has a request of another machine answered, at the service of whichever registered vendor it is for. A refusal is
@@ -297,11 +328,11 @@ pub async fn forward(
         Ok(answer) => {
             let (root, catalog) = (&vendor.root, &vendor.catalog);
             let trust = Trust { root, vendor: &catalog.vendor, catalog, newest_revocations: 0 };
-            machine_license::accept(&answer.license, &installation_id, trust)?;
-            Answer::License(answer.license)
+            machine_license::accept(&answer.license, &installation_id, entry.request.hardware, trust)?;
+            Answer::Granted { license: answer.license, revocations: answer.revocations }
         }
-        Err(error) if matches!(error.code, Code::ServiceUnreachable | Code::NotAHost) => return Err(error),
-        Err(error) => Answer::Error(error),
+        Err(error) if is_refusal(error.code) => Answer::Error(error),
+        Err(error) => return Err(error),
     };
     let (vendor, machine) = (entry.vendor.clone(), entry.machine.clone());
     Ok(AnswerEntry { vendor, machine, installation_id, answer })
@@ -331,11 +362,23 @@ pub(crate) fn open_pack(jws: &str, key: KeyId, trust: Trust<'_>, now: Timestamp)
     Ok(pack)
 }
 
-/// A revocation list that is genuine and not older than one seen before.
+/// Whether the vendor has decided against a machine, rather than not been able to decide.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ProductKeyUnsuited
+            | Code::KeyUnknown
+            | Code::KeyBlocked
+            | Code::ProofInvalid
+            | Code::ActivationsUsedUp
+            | Code::MachinesUsedUp
+    )
+}
+
+/// A revocation list that is genuine. What it is compared with is what is known of a key ([`note_list`]): that
+/// another key was revoked since makes a pack no worse.
 fn revocations(jws: &str, trust: Trust<'_>, now: Timestamp) -> Result<RevocationList> {
-    let list = signed::verify::<RevocationList>(jws, trust.root, trust.vendor, now)?.document;
-    list.check_number(trust.newest_revocations)?;
-    Ok(list)
+    Ok(signed::verify::<RevocationList>(jws, trust.root, trust.vendor, now)?.document)
 }
 
 fn service(vendor: &Vendor, way: &ServiceWay, clock: &Clock) -> Result<ServiceClient> {

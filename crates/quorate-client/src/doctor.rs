@@ -1,9 +1,9 @@
 //! The doctor: walks the whole way of an activation and says at which step it ends, why, and what to do.
 
-use crate::activation::{Activator, ByVendor, Client, Status};
+use crate::activation::{Client, Status, no_key};
 use crate::transport;
-use quorate_core::Result;
 use quorate_core::license_state::Situation;
+use quorate_core::{Code, Error, Result};
 
 /// One step of the way.
 #[derive(Clone, Debug)]
@@ -14,7 +14,8 @@ pub struct Finding {
     pub outcome: Result<String>,
 }
 
-/// Walks the way until a step fails. The last step is a real request: the machine is counted.
+/// Walks the way until a step fails. For what a host activates, the last step is a real request: the machine is
+/// counted, and activated if that is enough. A key of the machine's own is not used up.
 pub async fn examine(client: &Client) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     // The first step that fails has told why.
@@ -84,28 +85,28 @@ async fn walk(client: &Client, findings: &mut Findings) -> std::result::Result<(
     findings.note("count", asked)
 }
 
-/// The way of an edition with a product key of its own. One that is licensed need not go it again.
+/// The way of an edition with a product key of its own. It ends at the service's door: to go in would activate the
+/// machine, and the key is counted.
 async fn walk_to_the_vendor(
     client: &Client,
     status: &Status,
     findings: &mut Findings,
 ) -> std::result::Result<(), Stopped> {
-    let key = match (&status.key, status.problem()) {
-        (Some(key), _) => Ok(format!("…{} ({}), {}", key.partial, key.id, status.sku.channel)),
-        (None, Some(problem)) => Err(problem),
-        (None, None) => Ok("none is installed".to_owned()),
+    let key = match &status.key {
+        Some(key) => Ok(format!("…{} ({}), {}", key.partial, key.id, status.sku.channel)),
+        None => Err(no_key(&status.sku)),
     };
     findings.note("product key", key)?;
     if let (Situation::Licensed, Ok(Some(license))) = (status.state.situation, &status.license) {
         return findings.note("license", Ok(format!("{} holds on this hardware", license.extended_pid())));
     }
-    let activated = client.activate().await.map(|activated| match activated.by {
-        Activator::Vendor(ByVendor { machines: Some((machines, allowed)), .. }) => {
-            format!("activated; {machines} of {allowed} machines have this key")
-        }
-        _ => "activated".to_owned(),
+    let reached = client.reach_service().await;
+    findings
+        .note("vendor's service", reached.map(|(url, number)| format!("{url} answers, catalog {number}")))?;
+    let problem = status.problem().unwrap_or_else(|| {
+        Error::new(Code::GraceOver, "the product is not activated yet", "`quorate activate`")
     });
-    findings.note("vendor's service", activated)
+    findings.note("license", Err(problem))
 }
 
 struct Findings(Vec<Finding>);

@@ -77,11 +77,24 @@ impl KeyRing {
             .ok_or_else(|| install_again(format!("{} does not hold product key {id}", self.path.display())))
     }
 
-    /// Adds a key. The same key again keeps its Installation ID, and its pack unless it came with a newer one.
+    /// Adds a key. The same key again keeps its Installation ID, and its pack unless it came with a newer one; another
+    /// of the same number is not taken for it.
     pub fn add(&mut self, key: HeldKey) -> Result<()> {
         match self.keys.iter_mut().find(|held| held.id == key.id) {
             Some(held) if held.verifier == key.verifier => held.pack = key.pack.or(held.pack.take()),
-            Some(held) => *held = key,
+            Some(_) => {
+                return Err(Error::new(
+                    Code::ProductKeyUnsuited,
+                    format!(
+                        "another product key with the number {} is installed: one of both is another vendor's",
+                        key.id
+                    ),
+                    format!(
+                        "compare both with their certificates; to change it, first `quorate remove-key {}`",
+                        key.id
+                    ),
+                ));
+            }
             None => self.keys.push(key),
         }
         self.write()

@@ -7,17 +7,18 @@
 use crate::activation::Client;
 use crate::by_service;
 use crate::key_ring::{HeldKey, KeyRing};
-use crate::store::InstalledKey;
+use crate::stored::InstalledKey;
+use crate::stored::Stored;
 use quorate_core::catalog::{Channel, Sku};
-use quorate_core::identifier::VendorId;
+use quorate_core::license_state::Event;
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::{Code, Error, Result};
 
 impl Client {
     /// Installs a product key, with its license pack if there is one, and brings it into use.
     pub fn install_key(&self, key: &ProductKey, pack: Option<&str>) -> Result<InstalledKey> {
-        let sku = self.licensed_by(key)?.ok_or_else(|| unknown_group(key, std::slice::from_ref(self)))?;
-        let installed = InstalledKey { id: key.id(), partial: key.partial(), sku: sku.id };
+        self.licensed_by(key)?.ok_or_else(|| unknown_group(key, std::slice::from_ref(self)))?;
+        let installed = InstalledKey { id: key.id(), partial: key.partial() };
         let now = self.clock.now();
         self.store.update(&self.machine, now, |stored| {
             if let Some(pack) = pack {
@@ -26,14 +27,15 @@ impl Client {
             let mut ring = KeyRing::to_change(self.store.key_ring())?;
             ring.add(HeldKey::new(key, pack.map(|pack| pack.trim().to_owned())))?;
             let installation = &mut stored.installation;
-            installation.key_removed = false;
-            match installation.keys.iter_mut().find(|known| known.id == key.id()) {
-                Some(known) => *known = installed.clone(),
-                None => installation.keys.push(installed.clone()),
+            if !installation.keys.contains(&installed) {
+                installation.keys.push(installed.clone());
             }
             if installation.in_use.replace(key.id()) != Some(key.id()) {
                 // What was said before was said to another edition.
                 (stored.product.last, stored.product.next_request) = (None, None);
+            }
+            if stored.product.activation(self.edition(stored)).is_none() {
+                self.apply(stored, Event::KeyInstalled, now)?;
             }
             Ok(installed)
         })
@@ -41,20 +43,25 @@ impl Client {
 
     /// Removes a product key and what it was activated by.
     pub fn remove_key(&self, id: KeyId) -> Result<()> {
-        self.store.update(&self.machine, self.clock.now(), |stored| {
-            if stored.installation.in_use == Some(id) {
-                (stored.product.last, stored.product.next_request) = (None, None);
-            }
-            stored.product.keys.remove(&id);
-            let installation = &mut stored.installation;
+        let now = self.clock.now();
+        let remove = |stored: &mut Stored| {
+            let Stored { installation, product, .. } = stored;
+            let was_in_use = installation.in_use == Some(id);
             installation.keys.retain(|key| key.id != id);
-            if installation.in_use == Some(id) {
+            product.activations.retain(|activation| activation.edition.key != Some(id));
+            if was_in_use {
                 installation.in_use = installation.keys.last().map(|key| key.id);
+                (product.last, product.next_request) = (None, None);
             }
-            let edition = self.vendor.sku(installation.edition())?;
-            installation.key_removed = installation.in_use.is_none() && edition.channel.has_own_key();
-            KeyRing::to_change(self.store.key_ring())?.remove(id)
-        })
+            let edition = self.edition(stored);
+            if edition.key.is_none() && self.vendor.sku(edition.sku)?.channel.has_own_key() {
+                self.apply(stored, Event::KeyRemoved, now)?;
+            }
+            Ok(())
+        };
+        // What proves the key goes last: a key without it could be removed again, but not be asked for.
+        let forget = |(): &()| KeyRing::to_change(self.store.key_ring())?.remove(id);
+        self.store.update_then(&self.machine, now, remove, forget)
     }
 
     /// The keys that are installed.
@@ -62,8 +69,7 @@ impl Client {
         Ok(self.store.read(&self.machine, self.clock.now())?.installation.keys)
     }
 
-    /// The edition of this product that a key licenses; `None` when this vendor's catalog does not know the key's
-    /// group.
+    /// What a key makes of this product; `None` when this vendor's catalog does not know the key's group.
     fn licensed_by(&self, key: &ProductKey) -> Result<Option<&Sku>> {
         let catalog = &self.vendor.catalog;
         let group = catalog.products.key_group(key.id().group());
@@ -82,6 +88,20 @@ impl Client {
                 format!("install that product first, or use a key for {}", self.application_name()),
             ));
         }
+        let registered = self.store.read(&self.machine, self.clock.now())?.installation.sku;
+        let registered = self.vendor.sku(registered)?;
+        if !catalog.products.same_edition(registered, sku) {
+            return Err(Error::new(
+                Code::ProductKeyUnsuited,
+                format!(
+                    "product key {} is for {}; installed here is {}, another edition",
+                    key.id(),
+                    sku.name,
+                    registered.name
+                ),
+                format!("install that edition, or use a key for {}", registered.name),
+            ));
+        }
         Ok(Some(sku))
     }
 
@@ -94,12 +114,20 @@ impl Client {
 
 /// The product that a key is for, of those that are registered. Keys do not name their vendor; where the catalogs of
 /// several know such a key, the vendor must be named.
-pub fn product_of<'c>(
-    key: &ProductKey,
-    clients: &'c [Client],
-    vendor: Option<&VendorId>,
-) -> Result<&'c Client> {
-    let of_vendor = |client: &&Client| vendor.is_none_or(|vendor| client.vendor.catalog.vendor == *vendor);
+pub fn product_of<'c>(key: &ProductKey, clients: &'c [Client], vendor: Option<&str>) -> Result<&'c Client> {
+    let of_vendor =
+        |client: &&Client| vendor.is_none_or(|vendor| client.vendor.catalog.vendor.as_str() == vendor);
+    if !clients.iter().any(|client| of_vendor(&client)) {
+        let mut known: Vec<&str> =
+            clients.iter().map(|client| client.vendor.catalog.vendor.as_str()).collect();
+        known.dedup();
+        return Err(Error::new(
+            Code::IdentifierInvalid,
+            // Somebody may have typed the key in its place, so the text is not repeated.
+            "no vendor of that short name is registered here",
+            format!("name one of: {}", known.join(", ")),
+        ));
+    }
     let (mut fitting, mut refused) = (Vec::new(), None);
     for client in clients.iter().filter(of_vendor) {
         match client.licensed_by(key) {
@@ -137,12 +165,22 @@ pub fn named<'c>(name: &str, clients: &'c [Client]) -> Result<(&'c Client, Insta
     }
     let (mut named, mut known) = (Vec::new(), Vec::new());
     for client in clients {
-        for key in client.installed_keys()? {
+        // A product whose store cannot be read keeps no other from being named.
+        for key in client.installed_keys().unwrap_or_default() {
             known.push(format!("…{} ({})", key.partial, key.id));
             if Some(key.id) == id || key.partial.0.eq_ignore_ascii_case(last) {
                 named.push((client, key));
             }
         }
+    }
+    if named.len() > 1 {
+        let ids: Vec<String> =
+            named.iter().map(|(_, key): &(&Client, InstalledKey)| key.id.to_string()).collect();
+        return Err(Error::new(
+            Code::IdentifierInvalid,
+            format!("{} product keys that are installed end so", named.len()),
+            format!("name one by its key id: {}", ids.join(", ")),
+        ));
     }
     let missing = |what: &str| {
         let next = match known.is_empty() {
@@ -153,8 +191,7 @@ pub fn named<'c>(name: &str, clients: &'c [Client]) -> Result<(&'c Client, Insta
     };
     match named.len() {
         1 => Ok(named.remove(0)),
-        0 => Err(missing("no product key that is installed ends so or has that id")),
-        _ => Err(missing("several product keys that are installed end so")),
+        _ => Err(missing("no product key that is installed ends so or has that id")),
     }
 }
 

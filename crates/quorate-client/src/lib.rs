@@ -3,7 +3,7 @@
 //! [`Client`] is the whole of it: a vendor's catalog and root, a directory for the license store, and the
 //! machine it runs on. [`known_host`] and [`discovery`] find hosts, [`transport`] speaks to one; a product key of
 //! the machine's own ([`keys`]) is activated at the vendor's service ([`by_service`]). [`store`] keeps what came of
-//! it; whether the product is licensed is decided by `quorate_core::license_state` from what is kept.
+//! it, as [`stored`] has it; whether the product is licensed is decided by `quorate_core::license_state` from what is kept.
 //!
 //! The program, behind the feature `cli`: `command` is the `quorate` command line, `report` what its `status` says,
 //! `watch` the same live, `doctor` what walks the whole way. An application does without.
@@ -32,6 +32,7 @@ pub mod round;
 mod sealed_file;
 pub mod srv;
 pub mod store;
+pub mod stored;
 pub mod transport;
 #[cfg(feature = "cli")]
 pub mod watch;

@@ -164,8 +164,13 @@ impl Client {
     }
 
     fn explain(&self, product: &str, problem: Option<Error>) -> String {
-        let why = problem.map(|error| format!(" {} ({})", error.what, error.code)).unwrap_or_default();
-        format!("{product} is not activated.{why}")
+        let why = problem.map(|error| {
+            let known = error.code.known_number().map(|number| format!(", 0x{number:08X}"));
+            let mut letters = error.what.chars();
+            let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+            format!(" {first}{} ({}{}).", letters.as_str(), error.code.as_str(), known.unwrap_or_default())
+        });
+        format!("{product} is not activated.{}", why.unwrap_or_default())
     }
 
     /// The strictest of what the catalog's policies say: nothing is won by damaging a file.

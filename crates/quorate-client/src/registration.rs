@@ -3,7 +3,8 @@
 //! A product's installer hands over the vendor root and the signed catalog, and names the edition that was
 //! installed. Both files are kept beside the license store, one directory for each vendor.
 
-use crate::store::{Installation, Store};
+use crate::store::Store;
+use crate::stored::Installation;
 use quorate_core::catalog::{Catalog, Channel, Sku};
 use quorate_core::certificate::VendorRoot;
 use quorate_core::identifier::{ActivationId, VendorId};

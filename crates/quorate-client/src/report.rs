@@ -140,7 +140,7 @@ impl Report {
         let known = host.as_ref().ok().and_then(Option::as_ref);
         let license = license.as_ref().ok().and_then(Option::as_ref);
         let key = status.key.as_ref();
-        let machines = key.and_then(|key| product.keys.get(&key.id)?.machines);
+        let machines = status.machines;
         // No host is asked for an edition with a product key of its own.
         let by_host = !sku.channel.has_own_key();
         Self {
@@ -213,6 +213,9 @@ impl Report {
         if let Some(key) = &self.key {
             line("LAST 5 CHARACTERS OF INSTALLED PRODUCT KEY", key);
         }
+        if let Some(id) = &self.key_id {
+            line("PRODUCT KEY ID", id);
+        }
         if let Some((machines, allowed)) = self.key_machines.zip(self.key_machines_allowed) {
             line("MACHINES ACTIVATED WITH THE KEY", &format_args!("{machines} of {allowed}"));
         }
@@ -240,7 +243,7 @@ impl Report {
     pub fn host_in_words(&self) -> String {
         match (&self.host, &self.host_problem) {
             (Some(KnownHost { address, found: Found::Cached }), _) => {
-                format!("{address} (found in DNS, answered last)")
+                format!("{address} (answered last)")
             }
             (Some(KnownHost { address, found }), _) => format!("{address} ({found})"),
             (None, Some(problem)) => format!("({})", problem.what),

@@ -144,7 +144,7 @@ async fn a_failure_leaves_the_license_as_it_was() {
     pc.activate_at(address).succeeds();
     let license = pc.run(&["status"]);
     host.stop().await;
-    pc.run(&["activate"]).is_not_activated(
+    pc.run(&["activate"]).is_not_renewed(
         &format!("Q502 (0xC004F074): the host at {address} cannot be reached: connection refused"),
         RUNS,
     );

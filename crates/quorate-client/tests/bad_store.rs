@@ -315,7 +315,7 @@ async fn a_full_disk_leaves_the_license_held_so_far() {
     );
     assert_eq!(
         ran.out,
-        "mounted\nContoso Office, Standard edition: not activated.\nended with 1\n\
+        "mounted\nContoso Office, Standard edition: asked without success; the activation holds.\nended with 1\n\
                          LICENSE STATUS: ---LICENSED---\n"
     );
 }
@@ -335,7 +335,7 @@ async fn a_read_only_store_leaves_the_license_held_so_far() {
     );
     assert_eq!(
         ran.out,
-        "mounted\nContoso Office, Standard edition: not activated.\nended with 1\n\
+        "mounted\nContoso Office, Standard edition: asked without success; the activation holds.\nended with 1\n\
                          LICENSE STATUS: ---LICENSED---\n"
     );
 }

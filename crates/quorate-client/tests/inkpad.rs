@@ -92,8 +92,8 @@ fn after_the_grace_the_title_bar_is_red_and_everything_works() {
     let mut inkpad = desk.opens(&faketime("+31d"));
     inkpad.shows(&[
         red_bar(" Inkpad: letter.txt"),
-        red_bar(" Contoso Office, Standard edition is not activated. the time in which"),
-        red_bar(" the product runs without an activation is over (Q610 (0xC004F009))"),
+        red_bar(" Contoso Office, Standard edition is not activated. The time in which"),
+        red_bar(" the product runs without an activation is over (Q610, 0xC004F009)."),
         row(""),
         row(""),
         keys(1, 1),
@@ -129,8 +129,8 @@ fn in_reduced_functionality_the_text_can_be_read_and_not_changed() {
         red_bar(" Inkpad: letter.txt (view only)"),
         row("Dear ink"),
         row(""),
-        red(" Contoso Office, Home edition is not activated. the time in which the"),
-        red(" product runs without an activation is over (Q610 (0xC004F009))"),
+        red(" Contoso Office, Home edition is not activated. The time in which the"),
+        red(" product runs without an activation is over (Q610, 0xC004F009)."),
         keys(1, 1),
     ];
     inkpad.shows(&screen);

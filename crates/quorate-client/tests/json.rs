@@ -83,8 +83,9 @@ async fn product_keys(seen: &mut Seen, pc: &Pc, vendor: &mut Vendor) {
 
     let path = |name: &str| pc.state().with_file_name(name).to_str().unwrap().to_owned();
     let (requests, answers) = (path("requests"), path("answers"));
-    std::fs::write(&requests, "no request\n").unwrap();
     seen.run(pc, &["export-request", &requests]);
+    let exported = std::fs::read_to_string(&requests).unwrap();
+    std::fs::write(&requests, format!("no request\n{exported}")).unwrap();
     let forward = ["forward-requests", &requests, &answers, "--service", &service.url()];
     assert_eq!(seen.fails_in_part(pc, &forward)["bad"][0]["line"], 1);
     std::fs::write(&answers, std::fs::read_to_string(&answers).unwrap() + "no answer\n").unwrap();

@@ -10,8 +10,9 @@ use common::desk::{MAKS, Online, RETAIL_KEYS, SETUP_KEYS, SYSTEM_HOST_KEYS};
 use common::peers::ClosedPort;
 use common::proxy::Proxy;
 use common::{Hands, OFFICE, Pc, Ran, Vendor, products};
-use quorate_client::registration;
-use quorate_core::license_state::LicenseStatus;
+use quorate_client::{Client, registration};
+use quorate_core::Interval;
+use quorate_core::license_state::{LicenseStatus, Situation};
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_edge::clock::Clock;
 use std::os::unix::fs::PermissionsExt;
@@ -191,7 +192,7 @@ async fn the_service_is_reached_through_a_proxy() {
         "{refused:?}"
     );
     assert!(
-        refused.err.contains("name it with --proxy or HTTPS_PROXY; or activate by telephone"),
+        refused.err.contains(" cannot be reached through the proxy that is set: connection refused\n"),
         "{refused:?}"
     );
     // The license that was held stays.
@@ -342,7 +343,7 @@ async fn isolated_machines_are_activated_by_files() {
     );
     assert!(forwarded.out.contains("\nline 4 (pc-3): Q406 (0xC004C020): "), "{forwarded:?}");
     assert!(forwarded.out.contains(&format!("{answers} holds 3 answers.\n")), "{forwarded:?}");
-    assert!(forwarded.err.starts_with("error Q209 (0x8007000D): 2 of the lines in "), "{forwarded:?}");
+    assert!(forwarded.err.starts_with("error Q209 (0x8007000D): 2 lines of "), "{forwarded:?}");
 
     // A bad line among good ones: the good one is applied, the bad one named.
     let mut text = std::fs::read_to_string(&answers).unwrap();
@@ -377,7 +378,7 @@ async fn isolated_machines_are_activated_by_files() {
 
     // A license for another machine under this one's name is not one.
     let lines: Vec<&str> = text.lines().skip(1).collect();
-    let jws = |line: &str| line.split("\"license\":\"").nth(1).unwrap().trim_end_matches("\"}").to_owned();
+    let jws = |line: &str| line.split("\"license\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let exchanged = lines[0].replace(&jws(lines[0]), &jws(lines[1]));
     let fresh = with_key(1, &vendor, &key);
     let (ring, theirs) = (key_ring(&fresh), key_ring(&pcs[0]));
@@ -405,9 +406,25 @@ async fn a_file_is_forwarded_by_those_who_know_the_vendor_and_reach_it() {
     let closed = ClosedPort::new();
     let url = format!("https://{}", closed.address);
     let ran = pc.run(&["forward-requests", &requests, &answers, "--service", &url]);
-    // That the service could not be reached is no answer for the machine.
-    assert!(ran.out.contains("line 1 (pc-1): Q504 (0x80072EE7)"), "{ran:?}");
-    assert!(ran.out.contains(&format!("{answers} holds 0 answers.")), "{ran:?}");
+    // That the service could not be reached is no answer for the machine, and no file is written.
+    assert!(ran.err.starts_with("error Q504 (0x80072EE7)"), "{ran:?}");
+    assert_eq!((ran.out.as_str(), Path::new(&answers).exists()), ("", false));
+
+    // Files of another kind are left as they are.
+    let letter = path("letter");
+    std::fs::write(&letter, "Dear ink\n").unwrap();
+    for arguments in [&["export-request", &letter][..], &["forward-requests", &requests, &letter]] {
+        let ran = pc.run(arguments);
+        assert!(
+            ran.err.starts_with(&format!("error Q606: {letter} is there already, and holds no ")),
+            "{ran:?}"
+        );
+    }
+    let itself = pc.run(&["forward-requests", &requests, &requests]);
+    assert!(itself.err.contains("is there already, and holds no answers"), "{itself:?}");
+    assert_eq!(std::fs::read_to_string(&letter).unwrap(), "Dear ink\n");
+    let swapped = pc.run(&["import-response", &requests]);
+    assert!(swapped.err.contains("holds no answers; it holds requests"), "{swapped:?}");
 }
 
 // ——— Keys that do not fit ———
@@ -567,6 +584,248 @@ async fn what_is_damaged_is_named_and_licenses_nothing() {
     assert_eq!(pc.license(), LicenseStatus::OutOfToleranceGrace);
 }
 
+/// One key for one machine: whatever is copied, imported again or edited, it licenses no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_does_not_move_to_another_machine() {
+    let mut vendor = Vendor::new("contoso");
+    let service = Online::serve(&vendor).await;
+    let key = vendor.key(MAKS);
+    let pc = with_key(1, &vendor, &key);
+    let stick = tempfile::tempdir().unwrap();
+    let path = |name: &str| stick.path().join(name).to_str().unwrap().to_owned();
+    let (requests, answers) = (path("requests"), path("answers"));
+    pc.run(&["export-request", &requests]).succeeds();
+    pc.run(&["forward-requests", &requests, &answers, "--service", &service.url()]).succeeds();
+    pc.run(&["import-response", &answers]).succeeds();
+    assert_eq!(pc.license(), LicenseStatus::Licensed);
+
+    // The answer that was kept is not one for the copy.
+    let copy = pc.copied_to(2);
+    let ran = copy.run(&["import-response", &answers]);
+    assert!(ran.err.starts_with("error Q210: none of the 1 answers in "), "{ran:?}");
+    assert_eq!(copy.license(), LicenseStatus::OutOfToleranceGrace);
+
+    // Nor is the store, with this machine's hardware written into it and the checksum made right.
+    let edited = pc.copied_to(3);
+    let readings = serde_json::to_value(edited.machine.components()).unwrap();
+    edit_store(&edited, |content| {
+        content["components"] = readings.clone();
+        let activation = &mut content["activations"][0];
+        activation["components"] = readings.clone();
+        activation.as_object_mut().unwrap().remove("out-of-tolerance");
+    });
+    let status = edited.run(&["status"]);
+    assert_eq!(status.line("LICENSE STATUS"), "---OOB_GRACE---");
+    assert_eq!(
+        status.line("ERROR DESCRIPTION"),
+        "the stored activation is of other hardware than the store says"
+    );
+}
+
+/// Each step is a small change, and all of them together are another machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_changes_add_up() {
+    let mut vendor = Vendor::new("contoso");
+    let service = Online::serve(&vendor).await;
+    let key = vendor.key(MAKS);
+    let pc = Pc::with_product(1, &vendor);
+    let parts = ["machine-id", "board", "disk", "network", "processor"];
+    let change = |changed: usize| {
+        let reading = |(index, part): (usize, &&str)| {
+            format!("{part} = [\"{}\"]\n", if index < changed { "new" } else { "old" })
+        };
+        let readings: String = parts.iter().enumerate().map(reading).collect();
+        let text = format!("name = \"pc-1\"\nkind = \"physical\"\n[readings]\n{readings}");
+        std::fs::write(pc.machine_file(), text).unwrap();
+    };
+    let status = || pc.run(&["status"]).line("LICENSE STATUS").to_owned();
+    change(0);
+    install(&pc, &key).succeeds();
+    let activate = || pc.run(&["activate", "--service", &service.url()]).succeeds();
+    assert!(activate().contains("1 of 50 machines"));
+    change(1);
+    assert!(activate().contains("1 of 50 machines"));
+    assert_eq!(status(), "---LICENSED---");
+    change(3);
+    assert_eq!(status(), "---OOT_GRACE---");
+    assert!(activate().contains("2 of 50 machines"));
+    // The hardware of before is the one that the first activation was for.
+    change(0);
+    assert_eq!(status(), "---OOT_GRACE---");
+}
+
+/// Out-of-tolerance grace begins once, whatever happens to the other editions.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grace_of_a_copy_ends() {
+    let hands = Hands::new();
+    let mut vendor = Vendor::with("contoso", &products("contoso", 5), hands.clock());
+    let (key, setup) = (vendor.key(MAKS), vendor.key(SETUP_KEYS));
+    let pack = std::fs::read_to_string(vendor.pack(&key, 1)).unwrap();
+    let pc = Pc::with_product(1, &vendor);
+    let client = pc.client(&hands.clock());
+    client.install_key(&key, Some(&pack)).unwrap();
+    let (_, id) = client.installation_id(None).unwrap();
+    client.confirm(&vendor.confirm(&id.to_string()), None, None).unwrap();
+
+    let copied = pc.copied_to(2);
+    let copy = copied.client(&hands.clock());
+    let situation = |client: &Client| client.status().unwrap().state.situation;
+    assert_eq!(situation(&copy), Situation::OutOfToleranceGrace);
+    for day in 0..31 {
+        // A public key comes into use, a host is looked for in vain, and it goes again.
+        copy.install_key(&setup, None).unwrap();
+        copy.set_host(Some("127.0.0.1:1".parse().unwrap())).unwrap();
+        copy.activate().await.unwrap_err();
+        copy.remove_key(setup.id()).unwrap();
+        assert_eq!(
+            situation(&copy),
+            if day < 30 { Situation::OutOfToleranceGrace } else { Situation::Notification }
+        );
+        hands.forward(Interval::days(1));
+    }
+    assert_eq!(situation(&client), Situation::Licensed);
+}
+
+/// A key that was taken back stays so: neither an answer nor a pack from before brings it back, nor does forgetting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_stays_revoked() {
+    let mut vendor = Vendor::new("contoso");
+    let service = Online::serve(&vendor).await;
+    let (key, other) = (vendor.key(MAKS), vendor.key(MAKS));
+    let (pack, others) = (vendor.pack(&key, 2), vendor.pack(&other, 2));
+    let pc = with_key(1, &vendor, &key);
+    let spoken = vendor.confirm(&installation_id(&pc));
+    let stick = tempfile::tempdir().unwrap();
+    let path = |name: &str| stick.path().join(name).to_str().unwrap().to_owned();
+    let (requests, answers) = (path("requests"), path("answers"));
+    pc.run(&["export-request", &requests]).succeeds();
+    pc.run(&["forward-requests", &requests, &answers, "--service", &service.url()]).succeeds();
+    pc.run(&["import-response", &answers]).succeeds();
+    vendor.service.block_key(key.id()).unwrap();
+    assert_eq!(pc.run(&["activate", "--service", &service.url()]).status, Some(1));
+    let revoked = || pc.run(&["status"]).line("LICENSE STATUS").to_owned();
+    assert_eq!(revoked(), "---NON_GENUINE_GRACE---");
+
+    let from_before = "the vendor has revoked product key 00097-000-000001 (revocation list 2); what came is from before, \
+                       with list 1";
+    let imported = pc.run(&["import-response", &answers]);
+    assert!(
+        imported.out.contains(&format!("line 1 (pc-1): Q208 (0xC004C003): {from_before}\n")),
+        "{imported:?}"
+    );
+    std::fs::remove_file(pc.store("contoso")).unwrap();
+    let confirmed = pc.run(&["confirm", &spoken, "--pack", pack.to_str().unwrap()]);
+    assert!(confirmed.err.starts_with(&format!("error Q208 (0xC004C003): {from_before}\n")), "{confirmed:?}");
+    pc.run(&["remove-key", &key.id().to_string()]).succeeds();
+    assert!(!install(&pc, &key).succeeds().contains("activated on this machine already"));
+    assert_eq!(revoked(), "---NON_GENUINE_GRACE---");
+    assert!(pc.run(&["rearm"]).err.contains("the grace of a revoked product cannot be restarted"));
+
+    // Another key's pack from before is as good as ever, though a newer list has been seen.
+    install(&pc, &other).succeeds();
+    let spoken = vendor.confirm(&installation_id(&pc));
+    pc.run(&["confirm", &spoken, "--pack", others.to_str().unwrap()]).succeeds();
+    assert_eq!(pc.license(), LicenseStatus::Licensed);
+}
+
+/// Neither a file from before nor the telephone is anybody's word on what time it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_or_carried_sets_no_clock() {
+    let hands = Hands::new();
+    let mut vendor = Vendor::with("contoso", &products("contoso", 5), hands.clock());
+    let key = vendor.key(MAKS);
+    let pack = std::fs::read_to_string(vendor.pack(&key, 1)).unwrap();
+    let client = Pc::with_product(1, &vendor);
+    let client = client.client(&hands.clock());
+    client.install_key(&key, Some(&pack)).unwrap();
+    let (_, id) = client.installation_id(None).unwrap();
+    let spoken = vendor.confirm(&id.to_string());
+    hands.forward(Interval::days(100));
+    client.confirm(&spoken, None, None).unwrap();
+    let latest = client.status().unwrap().judged_at;
+    hands.back(Interval::days(90));
+    client.confirm(&spoken, None, None).unwrap();
+    assert_eq!(client.status().unwrap().judged_at, latest);
+}
+
+/// A key changes the channel of an installed edition, and makes no other of it.
+#[test]
+fn a_key_makes_no_other_edition() {
+    let mut vendor = Vendor::new("contoso");
+    let (mak, setup, retail) = (vendor.key(MAKS), vendor.key(SETUP_KEYS), vendor.key(RETAIL_KEYS));
+    let (professional, home, standard) = (Pc::new(1), Pc::new(2), Pc::with_product(3, &vendor));
+    let (catalog, root) = (vendor.catalog(), vendor.root());
+    let (catalog, root) = (catalog.to_str().unwrap(), root.to_str().unwrap());
+    let register = |edition| ["register", catalog, "--root", root, "--product", edition];
+    professional.run(&register(common::PROFESSIONAL)).succeeds();
+    home.run(&register(HOME)).succeeds();
+    for (pc, key, what, installed) in [
+        (&professional, &mak, MAK_EDITION, "Contoso Office, Professional edition"),
+        (&home, &setup, KMS_EDITION, "Contoso Office, Home edition"),
+        (&standard, &retail, "Contoso Office, Home edition", KMS_EDITION),
+    ] {
+        install(pc, key).fails(
+            &format!(
+                "Q102 (0xC004F035): product key {} is for {what}; installed here is {installed}, another edition",
+                key.id()
+            ),
+            &format!("install that edition, or use a key for {installed}"),
+        );
+    }
+    // The installer puts another edition in its place: the key of the one before means nothing there.
+    install(&standard, &mak).succeeds();
+    standard.run(&register(HOME)).succeeds();
+    assert_eq!(standard.run(&["status"]).line("LICENSE NAME"), "Contoso Office, Home edition");
+    // And a product that lost its key needs none as a KMS client.
+    install(&home, &retail).succeeds();
+    home.run(&["remove-key", &retail.id().to_string()]).succeeds();
+    assert_eq!(home.run(&["status"]).line("LICENSE STATUS"), "---UNLICENSED---");
+    home.run(&register(common::STANDARD)).succeeds();
+    assert_eq!(home.run(&["status"]).line("LICENSE STATUS"), "---OOB_GRACE---");
+}
+
+#[test]
+fn a_key_is_not_taken_for_another_of_its_number_and_never_shown() {
+    let (mut vendor, mut namesake) = (Vendor::new("contoso"), Vendor::new("contoso"));
+    let (key, other) = (vendor.key(MAKS), namesake.key(MAKS));
+    let pc = with_key(1, &vendor, &key);
+    let before = installation_id(&pc);
+    install(&pc, &other).fails(
+        "Q102 (0xC004F035): another product key with the number 00097-000-000001 is installed: one of both is another \
+         vendor's",
+        "compare both with their certificates; to change it, first `quorate remove-key 00097-000-000001`",
+    );
+    assert_eq!(installation_id(&pc), before);
+    // Typed in the wrong place, it is not repeated either.
+    let typed = key.reveal();
+    for arguments in [&[&typed[..]][..], &["install-key", &typed, "--vendor", &typed], &["status", &typed]] {
+        let ran = pc.run(arguments);
+        assert!(ran.status != Some(0) && !ran.err.contains(&typed[..17]), "{ran:?}");
+    }
+}
+
+/// Somebody else's words in a file cannot steer the terminal in which they are shown.
+#[test]
+fn what_files_say_is_shown_as_plain_text() {
+    let vendor = Vendor::new("contoso");
+    let pc = Pc::with_product(1, &vendor);
+    let file = pc.state().join("requests");
+    let id = "000000-".repeat(9);
+    let line = |vendor: &str, name: &str| {
+        format!(
+            "{{\"vendor\":\"{vendor}\",\"machine\":\"{name}\",\"request\":{{\"installation-id\":\"{}\",\"hardware\":\"{}\",\
+             \"proof\":\"\"}}}}\n",
+            id.trim_end_matches('-'),
+            "0".repeat(64)
+        )
+    };
+    std::fs::write(&file, line("nobody", "pc\\u001b[2J\\nline 9 (boss): activated")).unwrap();
+    let answers = pc.state().join("answers");
+    let ran = pc.run(&["forward-requests", file.to_str().unwrap(), answers.to_str().unwrap()]);
+    let out = format!("{}{}", ran.out, ran.err);
+    assert!(!out.contains('\u{1b}') && !out.contains("\nline 9"), "{ran:?}");
+}
+
 // ——— The port ———
 
 #[test]
@@ -642,3 +901,14 @@ number = 121
 name = "Contoso OS client setup keys"
 sku = "9a1b7c42-3e5d-4f60-8b21-7d4e2f9a6c02"
 "#;
+
+/// Changes the license file as somebody could who knows its checksum.
+fn edit_store(pc: &Pc, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = pc.store("contoso");
+    let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut file["content"]);
+    let content = serde_json::to_string(&file["content"]).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.as_bytes());
+    let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(path, format!("{{\"sha256\":\"{sha256}\",\"content\":{content}}}")).unwrap();
+}

@@ -31,7 +31,7 @@ async fn an_application_is_told_how_to_behave_from_its_first_start_to_its_last_d
     hands.forward(Interval::days(30));
     let check = client.check();
     assert_eq!((check.mode, check.situation), (Mode::Notify, Situation::Notification));
-    let start = "Contoso Office, Standard edition is not activated. the host at 127.0.0.1:";
+    let start = "Contoso Office, Standard edition is not activated. The host at 127.0.0.1:";
     assert!(check.text.starts_with(start), "{}", check.text);
 
     // Opened again, it is the same product.
@@ -66,7 +66,7 @@ fn a_damaged_installation_is_not_licensed_and_says_so() {
     assert_eq!(
         check.text,
         format!(
-            "This product is not activated. {} is damaged: it is cut off or overwritten (Q604 (0x8007000D))",
+            "This product is not activated. {} is damaged: it is cut off or overwritten (Q604, 0x8007000D).",
             file.display()
         )
     );

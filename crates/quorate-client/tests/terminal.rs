@@ -297,7 +297,7 @@ fn status() -> Status {
 
 fn asked(status: &mut Status, count: Option<u32>, error: Option<Error>) {
     let attempt = Attempt { at: Interval::minutes(5).before(now()), activated: error.is_none() };
-    status.product.last = Some(quorate_client::store::LastAttempt { attempt, count, error });
+    status.product.last = Some(quorate_client::stored::LastAttempt { attempt, count, error });
     status.product.next_request = Some(Interval::seconds(2 * 3600 - 237).after(now()));
 }
 

@@ -243,12 +243,6 @@ pub fn claimed_time(response_jws: &str) -> Result<Timestamp> {
     signed::peek::<ActivationResponse>(response_jws).map(|response| response.host_time)
 }
 
-/// The machine that a stored response says it was given to: CMID and hardware. As with the time, only its
-/// signature tells whether that is true.
-pub fn claimed_machine(response_jws: &str) -> Result<(Cmid, HardwareId)> {
-    signed::peek::<ActivationResponse>(response_jws).map(|response| (response.cmid, response.hardware))
-}
-
 /// Compares a count with the policy: enough, or the error that says how many are missing.
 pub fn check_count(policy: &Policy, count: u32) -> Result<()> {
     if count >= policy.threshold {

@@ -78,6 +78,10 @@ pub struct Sku {
     pub description: String,
     /// How it is licensed.
     pub channel: Channel,
+    /// What the program is, whatever the channel: a product key changes the channel of an installed edition to that
+    /// of another SKU with the same name here. A SKU without one is an edition of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
     /// For KMS client editions: the group by which host keys name them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -184,6 +188,12 @@ impl Products {
     /// The key group with this number.
     pub fn key_group(&self, number: u16) -> Option<&KeyGroup> {
         self.key_groups.iter().find(|group| group.number == number)
+    }
+
+    /// Whether two SKUs of these products license the same program, in whatever channel.
+    pub fn same_edition(&self, one: &Sku, other: &Sku) -> bool {
+        let named = one.edition.is_some() && one.edition == other.edition;
+        one.id == other.id || (named && one.application == other.application)
     }
 
     /// On how many machines one MAK or retail key of a group of these products may be activated.

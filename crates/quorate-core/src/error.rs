@@ -27,11 +27,24 @@ impl Error {
         Self { code, what: what.into(), next: next.into() }
     }
 
+    /// An error as somebody else put it, over a network or in a file: as it can be shown in a terminal.
+    pub fn from_outside(self) -> Self {
+        Self { code: self.code, what: plain(&self.what), next: plain(&self.next) }
+    }
+
     /// The error as a person at a terminal reads it: two lines, no colours.
     pub fn report(&self) -> String {
         format!("error {}: {}\nnext: {}", self.code, self.what, self.next)
     }
 }
+
+/// Text of somebody else's, without what would steer a terminal, and not longer than a few lines.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = text.chars().take(LONGEST_TEXT);
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+const LONGEST_TEXT: usize = 1_000;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,13 +7,14 @@
 //! and each finds its own in the file of [`AnswerEntry`]s.
 
 use crate::catalog::KeyGroup;
-use crate::hardware::ShortHardwareId;
+use crate::error::plain;
+use crate::hardware::{HardwareId, ShortHardwareId};
 use crate::identifier::VendorId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
 use crate::{Code, Error, Result};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// `POST /v1/activations`.
@@ -22,21 +23,29 @@ use std::collections::BTreeMap;
 pub struct KeyActivationRequest {
     /// Which key, on which machine.
     pub installation_id: InstallationId,
-    /// 256-bit authentication code over it under the key's verifier, as base64.
+    /// The machine's whole hardware id, of which the Installation ID has room for the beginning alone.
+    pub hardware: HardwareId,
+    /// 256-bit authentication code over both under the key's verifier, as base64.
     pub proof: String,
 }
 
 impl KeyActivationRequest {
     /// A request for the machine and key of `installation_id`.
-    pub fn new(installation_id: InstallationId, verifier: &Verifier) -> Self {
-        Self { installation_id, proof: verifier.prove(PURPOSE, &installation_id.to_string()) }
+    pub fn new(installation_id: InstallationId, hardware: HardwareId, verifier: &Verifier) -> Self {
+        let proof = verifier.prove(PURPOSE, &message(&installation_id, hardware));
+        Self { installation_id, hardware, proof }
     }
 
     /// Whether the sender holds the product key.
     pub fn is_proven(&self, verifier: &Verifier) -> bool {
         self.installation_id.verify(verifier).is_ok()
-            && verifier.is_proven(PURPOSE, &self.installation_id.to_string(), &self.proof)
+            && self.hardware.short() == self.installation_id.hardware()
+            && verifier.is_proven(PURPOSE, &message(&self.installation_id, self.hardware), &self.proof)
     }
+}
+
+fn message(installation_id: &InstallationId, hardware: HardwareId) -> String {
+    format!("{installation_id}|{hardware}")
 }
 
 /// The answer to a [`KeyActivationRequest`].
@@ -83,6 +92,7 @@ pub struct RequestEntry {
     /// Which vendor's service to ask.
     pub vendor: VendorId,
     /// The name of the machine, for the person who carries the file; the service never sees it.
+    #[serde(deserialize_with = "plain_name")]
     pub machine: String,
     /// What to ask.
     pub request: KeyActivationRequest,
@@ -95,6 +105,7 @@ pub struct AnswerEntry {
     /// Whose answer it is.
     pub vendor: VendorId,
     /// The name of the machine, as in the request.
+    #[serde(deserialize_with = "plain_name")]
     pub machine: String,
     /// Which request it answers.
     pub installation_id: InstallationId,
@@ -107,9 +118,15 @@ pub struct AnswerEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// The signed machine license.
-    License(String),
+    /// What was granted.
+    Granted {
+        /// The signed machine license.
+        license: String,
+        /// The signed revocation list of the day.
+        revocations: String,
+    },
     /// Why it was refused.
+    #[serde(deserialize_with = "refusal")]
     Error(Error),
 }
 
@@ -120,7 +137,7 @@ pub fn read_entries<T: DeserializeOwned>(text: &str) -> Vec<(usize, Result<T>)> 
         let entry = serde_json::from_str(line).map_err(|error| {
             Error::new(
                 Code::DocumentInvalid,
-                format!("it is no request or answer ({})", without_place(&error)),
+                format!("it is no request or answer ({})", plain(&without_place(&error))),
                 "have that line made again: `quorate export-request` on its machine, then `quorate forward-requests`",
             )
         });
@@ -150,6 +167,15 @@ pub fn with_request(text: &str, entry: &RequestEntry) -> Result<String> {
     Ok(others.chain([line.as_str()]).flat_map(|line| [line, "\n"]).collect())
 }
 
+/// A name out of a file that anybody may have written, as it can be shown in a terminal.
+fn plain_name<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    String::deserialize(deserializer).map(|name| plain(&name))
+}
+
+fn refusal<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Error, D::Error> {
+    Error::deserialize(deserializer).map(Error::from_outside)
+}
+
 /// The parser counts lines within what it was given, which is always one.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -169,8 +195,9 @@ mod tests {
 
     fn request(machine: u8) -> KeyActivationRequest {
         let verifier = key().verifier();
-        let iid = InstallationId::new(key().id(), &verifier, ShortHardwareId([machine; 6]), 1);
-        KeyActivationRequest::new(iid, &verifier)
+        let hardware = HardwareId::from_bytes(&[machine; 32]).unwrap();
+        let iid = InstallationId::new(key().id(), &verifier, hardware.short(), 1);
+        KeyActivationRequest::new(iid, hardware, &verifier)
     }
 
     #[test]
@@ -204,8 +231,11 @@ mod tests {
         assert!(request.is_proven(&key().verifier()));
         let other = ProductKey::new(key().id(), [2; 8]).verifier();
         assert!(!request.is_proven(&other));
-        let moved = KeyActivationRequest { installation_id: self::request(2).installation_id, ..request };
+        let two = self::request(2);
+        let moved = KeyActivationRequest { installation_id: two.installation_id, ..request.clone() };
         assert!(!moved.is_proven(&key().verifier()));
+        let elsewhere = KeyActivationRequest { hardware: two.hardware, ..request };
+        assert!(!elsewhere.is_proven(&key().verifier()));
     }
 
     #[test]
@@ -230,7 +260,7 @@ mod tests {
         assert_eq!(with_request(&added, &entry(3)).unwrap().lines().count(), 4);
 
         let answers = [
-            Answer::License("e30.e30.e30".to_owned()),
+            Answer::Granted { license: "e30.e30.e30".to_owned(), revocations: "e30.e30.e30".to_owned() },
             Answer::Error(Error::new(Code::KeyBlocked, "it is blocked", "ask")),
         ];
         for answer in answers {
@@ -240,5 +270,9 @@ mod tests {
             let line = write_entry(&entry).unwrap();
             assert_eq!(read_entries::<AnswerEntry>(&line), [(1, Ok(entry))]);
         }
+        // What a file says is shown in a terminal, and must not steer it.
+        let mischief = line(1).replace("pc-1", "pc\\u001b[31m\\nok");
+        let (_, read) = &read_entries::<RequestEntry>(&mischief)[0];
+        assert_eq!(read.as_ref().unwrap().machine, "pc [31m ok");
     }
 }

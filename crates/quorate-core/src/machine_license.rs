@@ -10,6 +10,7 @@ use crate::activation::Trust;
 use crate::catalog::Sku;
 use crate::certificate::Role;
 use crate::extended_pid::ExtendedPid;
+use crate::hardware::HardwareId;
 use crate::identifier::{ActivationId, VendorId};
 use crate::installation_id::InstallationId;
 use crate::product_key::KeyId;
@@ -25,6 +26,8 @@ pub struct MachineLicense {
     pub vendor: VendorId,
     /// Which key, on which machine.
     pub installation_id: InstallationId,
+    /// The machine's whole hardware id, of which the Installation ID has room for the beginning alone.
+    pub hardware: HardwareId,
     /// The edition that is licensed.
     pub sku: ActivationId,
     /// The extended PID of this activation.
@@ -47,20 +50,33 @@ impl MachineLicense {
     /// Signs the license of a machine that was activated by telephone, with what its slot held.
     pub fn sign_by_machine(
         installation_id: InstallationId,
+        hardware: HardwareId,
         extended_pid: ExtendedPid,
         trust: Trust<'_>,
         signer: &Signer,
         now: Timestamp,
     ) -> Result<String> {
         let sku = licensed_sku(installation_id.key(), trust)?.id;
-        signer.sign(&Self { vendor: trust.vendor.clone(), installation_id, sku, extended_pid, granted: now })
+        signer.sign(&Self {
+            vendor: trust.vendor.clone(),
+            installation_id,
+            hardware,
+            sku,
+            extended_pid,
+            granted: now,
+        })
     }
 }
 
-/// Accepts a license that was just given for `installation_id`.
-pub fn accept(jws: &str, installation_id: &InstallationId, trust: Trust<'_>) -> Result<MachineLicense> {
+/// Accepts a license that was just given for `installation_id`, on this hardware.
+pub fn accept(
+    jws: &str,
+    installation_id: &InstallationId,
+    hardware: HardwareId,
+    trust: Trust<'_>,
+) -> Result<MachineLicense> {
     let license = verify(jws, installation_id.key(), trust)?;
-    if license.installation_id == *installation_id {
+    if license.installation_id == *installation_id && license.hardware == hardware {
         return Ok(license);
     }
     Err(Error::new(
@@ -92,13 +108,16 @@ pub fn verify(jws: &str, key: KeyId, trust: Trust<'_>) -> Result<MachineLicense>
             license.extended_pid.key
         )));
     }
-    // A machine may speak for the key of its slot alone; the vendor for every key.
-    if let Some(entitlement) = &verified.signer.entitlement
-        && entitlement.key != key
-    {
+    if license.hardware.short() != license.installation_id.hardware() {
+        return Err(mismatch("the license names two machines".to_owned()));
+    }
+    // The vendor speaks for every key; a machine for the key of its slot alone.
+    let slot = verified.signer.entitlement.map(|entitlement| entitlement.key);
+    if verified.role != Role::Issuer && slot != Some(key) {
+        let slot = slot.map_or_else(|| "no key".to_owned(), |slot| format!("key {slot}"));
         return Err(Error::new(
             Code::NotEntitled,
-            format!("the license for product key {key} was signed with a slot of key {}", entitlement.key),
+            format!("the license for product key {key} was signed with a slot of {slot}"),
             "use the license pack that belongs to the key",
         ));
     }
@@ -110,12 +129,6 @@ pub fn verify(jws: &str, key: KeyId, trust: Trust<'_>) -> Result<MachineLicense>
         )));
     }
     Ok(license)
-}
-
-/// The key and machine that a stored license says it was given to. Only its signature tells whether that is true:
-/// [`verify`] it.
-pub fn claimed_installation_id(jws: &str) -> Result<InstallationId> {
-    signed::peek::<MachineLicense>(jws).map(|license| license.installation_id)
 }
 
 /// The SKU that a product key licenses on the machine on which it is installed, by the catalog.

@@ -65,6 +65,18 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// This policy, with whatever is stricter in `other` for a product that is not activated: nobody gains by
+    /// bringing a key of another channel into use.
+    pub fn unless_stricter(&self, other: &Policy) -> Policy {
+        let after_grace = match (self.after_grace, other.after_grace) {
+            (AfterGrace::Notification, AfterGrace::Notification) => AfterGrace::Notification,
+            _ => AfterGrace::ReducedFunctionality,
+        };
+        let initial_grace = self.initial_grace.min(other.initial_grace);
+        let rearm_limit = self.rearm_limit.min(other.rearm_limit);
+        Policy { after_grace, initial_grace, rearm_limit, ..self.clone() }
+    }
+
     /// Refuses a policy that contradicts itself; `name` is the one it has in the product file.
     pub fn check(&self, name: &str) -> Result<()> {
         let refuse = |what: String, next: &str| {

@@ -330,14 +330,20 @@ fn write(characters: &mut [u8], mut number: u128) {
     }
 }
 
-/// Scatters the low bits of a serial over their range, a different way for each group.
+/// Scatters the low bits of a serial over their range, each group from another place in it: there are fewer
+/// endings than keys, but neighbours in neighbouring groups do not share theirs.
 fn scatter(group: u16, serial_low: u32) -> u32 {
-    (serial_low.wrapping_add(u32::from(group))).wrapping_mul(SCATTER) & SERIAL_LOW
+    (serial_low.wrapping_add(place(group))).wrapping_mul(SCATTER) & SERIAL_LOW
 }
 
 /// Undoes [`scatter`].
 fn gather(group: u16, scattered: u32) -> u32 {
-    scattered.wrapping_mul(GATHER).wrapping_sub(u32::from(group)) & SERIAL_LOW
+    scattered.wrapping_mul(GATHER).wrapping_sub(place(group)) & SERIAL_LOW
+}
+
+/// Groups begin 1,024 serials apart, mixed so that those with neighbouring numbers are far from one another.
+fn place(group: u16) -> u32 {
+    (u32::from(group).wrapping_mul(GROUP_STRIDE) & u32::from(KeyId::MAX_GROUP)) << 10
 }
 
 fn checksum(payload: u128, serial: u32) -> u128 {
@@ -366,6 +372,8 @@ const SERIAL_HIGH: Field = Field { low: 0, width: 8 };
 const SERIAL_LOW_BITS: u32 = 22;
 const SERIAL_LOW: u32 = (1 << SERIAL_LOW_BITS) - 1;
 /// Odd, so that it has an inverse: multiplying by it is a permutation.
+/// Odd, so that no two groups begin at the same place.
+const GROUP_STRIDE: u32 = 1_597;
 const SCATTER: u32 = 2_654_435_761;
 /// Its inverse modulo 2³².
 const GATHER: u32 = 244_002_641;

@@ -71,6 +71,8 @@ pub struct Verified<T> {
     pub document: T,
     /// Who signed it.
     pub signer: VerifiedCertificate,
+    /// In which role.
+    pub role: Role,
 }
 
 /// Verifies a JWS down to `root` and gives its document. Nothing of the payload is looked at before the
@@ -83,7 +85,7 @@ pub fn verify<T: Document>(
 ) -> Result<Verified<T>> {
     let jws = jws.trim();
     let chain = chain::<T>(jws)?;
-    let signer = signer::<T>(root, vendor, &chain, now)?;
+    let (signer, role) = signer::<T>(root, vendor, &chain, now)?;
     let mut validation = Validation::new(Algorithm::ES256);
     // Our documents are not JWTs: they have no `exp`, and time is compared by the rules of each.
     validation.required_spec_claims.clear();
@@ -106,20 +108,20 @@ pub fn verify<T: Document>(
             "ask both vendors; only a document's own vendor may sign it",
         ));
     }
-    Ok(Verified { document, signer })
+    Ok(Verified { document, signer, role })
 }
 
-/// The end of the chain, if it is of a role that may sign this kind of document.
+/// The end of the chain and its role, if that may sign this kind of document.
 fn signer<T: Document>(
     root: &VendorRoot,
     vendor: &VendorId,
     chain: &[CertificateDer<'_>],
     now: Timestamp,
-) -> Result<VerifiedCertificate> {
+) -> Result<(VerifiedCertificate, Role)> {
     let mut refused = None;
     for role in T::ROLES {
         match root.verify(vendor, *role, chain, now) {
-            Ok(signer) => return Ok(signer),
+            Ok(signer) => return Ok((signer, *role)),
             // Most documents have one signer; of several, the first says what is usual.
             Err(error) => refused = refused.or(Some(error)),
         }

@@ -10,7 +10,7 @@ use common::{Holder, OFFICE, OFFICE_MAK, Vendor, catalog, entitlement, id, noon}
 use quorate_core::activation::Trust;
 use quorate_core::catalog::Catalog;
 use quorate_core::extended_pid::ExtendedPid;
-use quorate_core::hardware::ShortHardwareId;
+use quorate_core::hardware::HardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::machine_license::{self, MachineLicense};
 use quorate_core::product_key::{KeyId, ProductKey};
@@ -23,7 +23,7 @@ fn the_vendor_and_a_slot_of_the_key_may_sign() {
     for signer in [story.vendor.issuer(), story.vendor.machine(key(1))] {
         let jws = signer.signer().sign(&license).unwrap();
         assert_eq!(
-            machine_license::accept(&jws, &license.installation_id, story.trust()),
+            machine_license::accept(&jws, &license.installation_id, hardware(1), story.trust()),
             Ok(license.clone())
         );
     }
@@ -35,10 +35,20 @@ fn a_machine_signs_what_its_key_licenses() {
     let license = story.license();
     let signer = story.vendor.machine(key(1)).signer();
     let sign = |iid| {
-        MachineLicense::sign_by_machine(iid, license.extended_pid.clone(), story.trust(), &signer, noon())
+        MachineLicense::sign_by_machine(
+            iid,
+            hardware(1),
+            license.extended_pid.clone(),
+            story.trust(),
+            &signer,
+            noon(),
+        )
     };
     let jws = sign(license.installation_id).unwrap();
-    assert_eq!(machine_license::accept(&jws, &license.installation_id, story.trust()), Ok(license.clone()));
+    assert_eq!(
+        machine_license::accept(&jws, &license.installation_id, hardware(1), story.trust()),
+        Ok(license.clone())
+    );
 
     let error = sign(iid(KeyId::new(99, 1).unwrap(), 1)).unwrap_err();
     assert_eq!(error.code, Code::ProductKeyUnsuited);
@@ -81,6 +91,13 @@ fn a_license_is_for_one_key_one_machine_and_one_edition() {
     let other_machine = iid(key(1), 2);
     assert_eq!(
         refused(&|license| license.installation_id = other_machine, Code::ResponseMismatch),
+        "the license names two machines"
+    );
+    let both = |license: &mut MachineLicense| {
+        (license.installation_id, license.hardware) = (other_machine, hardware(2));
+    };
+    assert_eq!(
+        refused(&both, Code::ResponseMismatch),
         format!(
             "the license is for Installation ID {other_machine}, this machine's is {}",
             story.license().installation_id
@@ -132,6 +149,7 @@ impl Story {
         MachineLicense {
             vendor: self.vendor.id.clone(),
             installation_id: iid(key(1), 1),
+            hardware: hardware(1),
             sku: id(OFFICE_MAK).parse().unwrap(),
             extended_pid: ExtendedPid { key: key(1), ..entitlement("office-clients").extended_pid },
             granted: noon(),
@@ -142,7 +160,7 @@ impl Story {
     fn refused(&self, signer: &Holder, license: &MachineLicense, code: Code) -> String {
         let jws = signer.signer().sign(license).unwrap();
         let expected = iid(key(1), 1);
-        let accepted: Result<_> = machine_license::accept(&jws, &expected, self.trust());
+        let accepted: Result<_> = machine_license::accept(&jws, &expected, hardware(1), self.trust());
         let error = accepted.unwrap_err();
         assert_eq!(error.code, code, "{error}");
         error.what
@@ -155,5 +173,9 @@ fn key(serial: u32) -> KeyId {
 
 fn iid(key: KeyId, machine: u8) -> InstallationId {
     let verifier = ProductKey::new(key, [9; 8]).verifier();
-    InstallationId::new(key, &verifier, ShortHardwareId([machine; 6]), 0)
+    InstallationId::new(key, &verifier, hardware(machine).short(), 0)
+}
+
+fn hardware(machine: u8) -> HardwareId {
+    HardwareId::from_bytes(&[machine; 32]).unwrap()
 }

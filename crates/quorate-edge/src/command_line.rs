@@ -11,6 +11,7 @@ use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
 use clap::error::ErrorKind;
+use quorate_core::product_key::ProductKey;
 use quorate_core::{Error, Result};
 use slash_forms::Program;
 use std::ffi::OsString;
@@ -25,17 +26,36 @@ pub fn parse<A: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
     program: Program,
 ) -> Result<A, ExitCode> {
+    let arguments = Vec::from_iter(arguments);
+    let typed = arguments.clone();
     slash_forms::plain_arguments(arguments, &mut A::command(), program)
         .and_then(A::try_parse_from)
-        .map_err(end)
+        .map_err(|error| end_without_keys(&error, &typed))
+}
+
+/// Ends as [`end`] does; but what clap can't read it repeats, and that may be a product key in the wrong place.
+fn end_without_keys(error: &clap::Error, typed: &[OsString]) -> ExitCode {
+    let typed = typed.iter().filter_map(|argument| argument.to_str());
+    let words = typed.flat_map(|argument| argument.split([':', '=']));
+    let keys: Vec<&str> = words.filter(|word| word.parse::<ProductKey>().is_ok()).collect();
+    if keys.is_empty() {
+        return end(error);
+    }
+    let mut text = error.to_string();
+    for key in keys {
+        text = text.replace(key, "(a product key)");
+    }
+    // Nothing can be done when standard error is closed.
+    let _ = write!(std::io::stderr(), "{text}");
+    ExitCode::from(WRONG_USAGE)
 }
 
 /// Says that arguments don't go together, as clap would.
 pub fn wrong_usage<A: Parser>(what: &str) -> ExitCode {
-    end(A::command().error(ErrorKind::ArgumentConflict, what))
+    end(&A::command().error(ErrorKind::ArgumentConflict, what))
 }
 
-fn end(error: clap::Error) -> ExitCode {
+fn end(error: &clap::Error) -> ExitCode {
     // Nothing can be done when the stream is closed.
     let _ = error.print();
     // Help was asked for, or something was typed wrongly.

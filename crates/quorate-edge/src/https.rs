@@ -16,11 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection to one vendor's service.
-#[derive(Debug)]
 pub struct ServiceClient {
     base: String,
     client: reqwest::Client,
+    proxied: bool,
     otherwise: &'static str,
+}
+
+impl std::fmt::Debug for ServiceClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ServiceClient({})", self.base)
+    }
 }
 
 /// The URL of a forward proxy, as in `http://proxy.example:3128`. It may hold a user's name and password, so it
@@ -62,13 +68,17 @@ impl ServiceClient {
         clock: &Clock,
     ) -> Result<Self> {
         let base = url.trim_end_matches('/').to_owned();
+        let next = "write it as in \"https://activation.contoso.example\"";
+        // Somebody may have given the proxy's URL in its place, password and all.
+        if url.contains('@') {
+            let what = "the URL of the activation service holds a user's name";
+            return Err(Error::new(Code::AddressInvalid, what, next));
+        }
         let parsed = reqwest::Url::parse(&base).ok().filter(|url| url.scheme() == "https" && url.has_host());
         if parsed.is_none() {
-            return Err(Error::new(
-                Code::AddressInvalid,
-                format!("{} is not the URL of an activation service", quorate_core::identifier::quoted(url)),
-                "write it as in \"https://activation.contoso.example\"",
-            ));
+            let url = quorate_core::identifier::quoted(url);
+            let what = format!("{url} is not the URL of an activation service");
+            return Err(Error::new(Code::AddressInvalid, what, next));
         }
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(root, clock)?)
@@ -76,6 +86,11 @@ impl ServiceClient {
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(30))
             .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
+        // reqwest does not know this usual way to say "none at all".
+        let everything = |name| std::env::var(name).is_ok_and(|value| value.trim() == "*");
+        if proxy.is_none() && ["NO_PROXY", "no_proxy"].into_iter().any(everything) {
+            builder = builder.no_proxy();
+        }
         if let Some(proxy) = proxy {
             let proxy = reqwest::Proxy::all(proxy.0.clone())
                 .map_err(|_| Error::new(Code::AddressInvalid, "the proxy cannot be used", "check its URL"))?;
@@ -84,29 +99,29 @@ impl ServiceClient {
         let client = builder.build().map_err(|error| {
             Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
         })?;
-        Ok(Self { base, client, otherwise })
+        let proxied = proxy.is_some() || PROXY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
+        Ok(Self { base, client, proxied, otherwise })
     }
 
     /// Posts a request and reads its answer; an error that the service gives is given on as it is.
     pub async fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, request: &Q) -> Result<A> {
         let url = format!("{}{path}", self.base);
-        let answer =
-            self.client.post(url).json(request).send().await.map_err(|error| self.unreachable(&error))?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()));
-        }
-        let problem: Problem =
-            serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()))?;
-        Err(problem.into())
+        let answer = self.client.post(url).json(request).send().await;
+        let (status, body) = self.read(answer.map_err(|error| self.unreachable(&error))?).await?;
+        serde_json::from_slice(&body).map_err(|_| self.not_a_service(status))
     }
 
     /// Fetches a signed document; an error that the service gives is given on as it is. What comes is text
     /// that nobody has verified yet.
     pub async fn get(&self, path: &str) -> Result<String> {
         let url = format!("{}{path}", self.base);
-        let mut answer = self.client.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = self.client.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, body) = self.read(answer).await?;
+        String::from_utf8(body).map_err(|_| self.not_a_service(status))
+    }
+
+    /// Reads the body of an answer that succeeded, with its status; an error that the service gives is given on.
+    async fn read(&self, mut answer: reqwest::Response) -> Result<(u16, Vec<u8>)> {
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
@@ -116,7 +131,7 @@ impl ServiceClient {
             }
         }
         if status.is_success() {
-            return String::from_utf8(body).map_err(|_| self.not_a_service(status.as_u16()));
+            return Ok((status.as_u16(), body));
         }
         let problem: Problem =
             serde_json::from_slice(&body).map_err(|_| self.not_a_service(status.as_u16()))?;
@@ -141,13 +156,29 @@ impl ServiceClient {
                  or ask whoever runs the proxy to permit the address",
             );
         }
+        if let Some(fault) = why.strip_prefix("invalid peer certificate: ") {
+            let fault = if fault == "unknownissuer" { "its issuer is not known" } else { fault };
+            return Error::new(
+                Code::UntrustedRoot,
+                format!(
+                    "what answers at {} shows a certificate that is not trusted here: {fault}",
+                    self.base
+                ),
+                "compare the URL with the name in the certificate; it must chain to the vendor root, or to one that this \
+                 machine trusts",
+            );
+        }
+        // Whether it was the proxy that could not be reached, nobody says.
+        let (through, next) = match self.proxied {
+            true => {
+                (" through the proxy that is set", "check the proxy's URL (--proxy, HTTPS_PROXY, NO_PROXY)")
+            }
+            false => ("", "if this network needs a proxy, name it with --proxy or HTTPS_PROXY"),
+        };
         Error::new(
             Code::ServiceUnreachable,
-            format!("the activation service {} cannot be reached: {why}", self.base),
-            format!(
-                "if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or {}",
-                self.otherwise
-            ),
+            format!("the activation service {} cannot be reached{through}: {why}", self.base),
+            format!("{next}; or {}", self.otherwise),
         )
     }
 
@@ -192,3 +223,5 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// A revocation list of half a million keys.
 const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+/// What names a proxy in the environment.
+const PROXY_VARIABLES: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];

@@ -37,6 +37,7 @@ impl Problem {
 
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
-        Self { code: problem.code, what: problem.detail, next: problem.next }
+        let error = Self { code: problem.code, what: problem.detail, next: problem.next };
+        error.from_outside()
     }
 }

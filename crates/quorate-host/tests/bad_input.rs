@@ -332,7 +332,10 @@ fn an_activation_service_that_cannot_be_reached_is_named_with_the_ways_around() 
     site.refuses(&["ato", "--service", "https://127.0.0.1:1"], report);
     site.refuses(
         &["ato", "--service", "https://127.0.0.1:1", "--proxy", "http://user:secret@127.0.0.1:1"],
-        report,
+        "error Q504 (0x80072EE7): the activation service https://127.0.0.1:1 cannot be reached through the proxy \
+         that is set: connection refused\n\
+         next: check the proxy's URL (--proxy, HTTPS_PROXY, NO_PROXY); or activate by telephone: \
+         `quorate-host dti`, then `quorate-host atp`",
     );
 }
 
@@ -391,7 +394,15 @@ async fn what_answers_in_the_place_of_an_activation_service_is_named() {
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
     )
     .await;
-    assert_refused(&ask(stranger), &unreachable(stranger, "invalid peer certificate: unknownissuer"));
+    assert_refused(
+        &ask(stranger),
+        &format!(
+            "error Q201: what answers at https://{stranger} shows a certificate that is not trusted here: its issuer is \
+             not known\n\
+             next: compare the URL with the name in the certificate; it must chain to the vendor root, or to one that \
+             this machine trusts"
+        ),
+    );
 
     for (status, answer) in [
         (200, "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<h1>Hello</h1"),

@@ -32,7 +32,7 @@ pub fn to_status_with(error: &Error, revocations: &str) -> Status {
 pub fn from_status(status: &Status) -> Option<(Error, String)> {
     let detail = ErrorDetail::decode(status.details()).ok()?;
     let error = Error { code: detail.code.parse().ok()?, what: detail.what, next: detail.next };
-    Some((error, detail.revocations))
+    Some((error.from_outside(), detail.revocations))
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ impl Service {
         let license = self.authority.sign(&MachineLicense {
             vendor: self.authority.vendor().clone(),
             installation_id,
+            hardware: request.hardware,
             sku: rights.sku.id,
             extended_pid: rights.entitlement(now).extended_pid,
             granted: now,

@@ -74,7 +74,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// Make a license pack for a host key.
+    /// Make a license pack for a host key, a MAK or a retail key: for activation by telephone.
     Pack {
         /// The key's id, as `key list` shows it.
         #[arg(value_name = "KEY_ID")]
@@ -207,7 +207,9 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             open()?.block_key(key)?;
             print(
                 out,
-                &format!("Product key {key} is blocked; hosts learn it with the next revocation list."),
+                &format!(
+                    "Product key {key} is blocked and activates nothing more; what it activated learns it at its next request."
+                ),
             )
         }
         Command::Catalog { out: directory } => write_catalog(&open()?, &directory, out),

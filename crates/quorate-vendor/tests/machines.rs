@@ -10,6 +10,7 @@ use common::{EXAMPLE, HOST_KEYS, MAKS, SETUP_KEYS, Vendor, installation_id};
 use quorate_core::activation::Trust;
 use quorate_core::catalog::Catalog;
 use quorate_core::certificate::Role;
+use quorate_core::hardware::HardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{KeyActivationRequest, KeyActivationResponse};
 use quorate_core::license_pack::LicensePack;
@@ -26,10 +27,11 @@ async fn a_machine_gets_a_license_that_is_its_own() {
     assert_eq!((granted.machines, granted.machines_allowed), (1, 50));
     let catalog = vendor.service().catalog().unwrap();
     let id = installation_id(&key, 1);
-    let license = machine_license::accept(&granted.license, &id, trust(&web, &catalog)).unwrap();
+    let license = machine_license::accept(&granted.license, &id, hardware(1), trust(&web, &catalog)).unwrap();
     assert_eq!(license.sku.to_string(), "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f04");
     assert!(license.extended_pid.to_string().starts_with("55041-00097-000-000001-03-1033-"), "{license:?}");
-    machine_license::accept(&granted.license, &installation_id(&key, 2), trust(&web, &catalog)).unwrap_err();
+    let other = installation_id(&key, 2);
+    machine_license::accept(&granted.license, &other, hardware(2), trust(&web, &catalog)).unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,8 +145,14 @@ async fn nobody_is_activated_without_a_good_key_of_his_own() {
 }
 
 async fn ask(web: &Web, key: &ProductKey, id: InstallationId) -> reqwest::Response {
-    let request = KeyActivationRequest::new(id, &key.verifier());
+    let machine = id.hardware().0[0];
+    let request = KeyActivationRequest::new(id, hardware(machine), &key.verifier());
     web.send(Method::POST, "/v1/activations", serde_json::to_string(&request).unwrap()).await
+}
+
+/// Of a machine whose Installation IDs are those of [`installation_id`].
+fn hardware(machine: u8) -> HardwareId {
+    HardwareId::from_bytes(&[machine; 32]).unwrap()
 }
 
 async fn activated(web: &Web, key: &ProductKey, machine: u8) -> KeyActivationResponse {

@@ -4,22 +4,23 @@
 use super::found::Activation;
 use super::printer::{Found, Printer};
 use super::{ServiceArguments, runtime};
-use crate::activation::Client;
+use crate::activation::{Client, ServiceWay, Status};
 use crate::registration::Vendor;
 use crate::report::{Problem, activation_of, short};
-use crate::store::InstalledKey;
+use crate::stored::InstalledKey;
 use crate::{by_service, keys};
 use clap::Subcommand;
 use quorate_core::catalog::Channel;
-use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{self, Answer, AnswerEntry, RequestEntry};
+use quorate_core::license_state::Situation;
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::or_standard_input;
 use quorate_edge::files::{self, Access};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +35,9 @@ pub enum Command {
         /// The license pack of the key, for activation by telephone.
         #[arg(long, value_name = "FILE")]
         pack: Option<PathBuf>,
-        /// The vendor, when several that are registered here have such keys.
+        /// The short name of the vendor, when several that are registered here have such keys.
         #[arg(long)]
-        vendor: Option<VendorId>,
+        vendor: Option<String>,
     },
     /// Remove a product key; the one before it, or the registered edition, comes into use [/unpkey:].
     RemoveKey {
@@ -97,7 +98,7 @@ impl Command {
         match self {
             Self::InstallKey { key, pack, vendor } => {
                 let key: ProductKey = or_standard_input(key.concat())?.parse()?;
-                let client = keys::product_of(&key, clients, vendor.as_ref())?;
+                let client = keys::product_of(&key, clients, vendor.as_deref())?;
                 let pack = pack.map(|pack| files::read_text(&pack)).transpose()?;
                 let installed = client.install_key(&key, pack.as_deref())?;
                 printer.print(&KeyInstalled::new(client, installed)?)
@@ -108,69 +109,126 @@ impl Command {
                 printer.print(&KeyRemoved::new(client, key)?)
             }
             Self::InstallationId { key } => {
-                let (clients, key) = meant(clients, key.as_deref())?;
-                printer.each(&clients, |client, _| client.installation_id(key).map(ToRead::from))
+                let meant = Meant::of(clients, key.as_deref(), printer)?;
+                printer.each_of(meant.looked_at(), |client, _| {
+                    client.installation_id(meant.key).map(ToRead::from)
+                })
             }
             Self::Confirm { confirmation_id, pack, key } => {
                 let typed = or_standard_input(confirmation_id.concat())?;
                 let pack = pack.map(|pack| files::read_text(&pack)).transpose()?;
-                let (clients, key) = meant(clients, key.as_deref())?;
-                if clients.len() > 1 {
+                let meant = Meant::of(clients, key.as_deref(), printer)?;
+                if meant.clients.len() > 1 {
                     return Err(Error::new(
                         Code::IdentifierInvalid,
-                        format!("{} products with a key of their own are in use here", clients.len()),
+                        format!("{} products with a key of their own are in use here", meant.clients.len()),
                         "name the key that the Confirmation ID is for with --key; `quorate status` shows their last \
                          five characters",
                     ));
                 }
-                let confirm = |client: &Client| client.confirm(&typed, key, pack.as_deref());
-                printer.each(&clients, |client, _| confirm(client).map(Activation::from))
+                printer.each_of(meant.looked_at(), |client, _| {
+                    client.confirm(&typed, meant.key, pack.as_deref()).map(Activation::from)
+                })
             }
             Self::ExportRequest { file, key } => {
-                let (clients, key) = meant(clients, key.as_deref())?;
-                let mut text = if file.exists() { files::read_text(&file)? } else { String::new() };
-                for client in &clients {
-                    text = key_activation::with_request(&text, &client.export_request(key)?)?;
+                let meant = Meant::of(clients, key.as_deref(), printer)?;
+                let mut text = before::<RequestEntry>(&file, "requests")?;
+                for client in &meant.clients {
+                    text = key_activation::with_request(&text, &client.export_request(meant.key)?)?;
                 }
                 files::write(&file, text.as_bytes(), Access::Public)?;
                 let requests = key_activation::read_entries::<RequestEntry>(&text).len();
                 printer.print(&Exported { file: file.display().to_string(), requests })
             }
             Self::ForwardRequests { requests, answers, service } => {
-                let way = service.way()?;
-                let vendors = vendors(clients);
-                let text = files::read_text(&requests)?;
-                let (mut lines, mut bad) = (Vec::new(), Vec::new());
-                for (number, entry) in key_activation::read_entries::<RequestEntry>(&text) {
-                    let machine = entry.as_ref().map(|entry| entry.machine.clone()).ok();
-                    let answered = match entry {
-                        Ok(entry) => runtime()?.block_on(by_service::forward(&entry, &vendors, &way, clock)),
-                        Err(error) => Err(error),
-                    };
-                    match answered {
-                        Ok(answer) => {
-                            lines.push(key_activation::write_entry(&answer)?);
-                            if let Answer::Error(error) = &answer.answer {
-                                bad.push(Line::new(number, machine, error));
-                            }
-                        }
-                        Err(error) => bad.push(Line::new(number, machine, &error)),
-                    }
-                }
-                let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
-                files::write(&answers, text.as_bytes(), Access::Public)?;
-                let found = Forwarded { file: answers.display().to_string(), answers: lines.len(), bad };
-                printer.print(&found)?;
-                not_all(&requests, &found.bad)
+                forward(clients, &requests, &answers, &service.way()?, clock, printer)
             }
             Self::ImportResponse { answers } => import(&answers, clients, printer),
         }
     }
 }
 
+/// Has every request of a file answered. A bad line spoils no other, and is named; but without a way to the service
+/// nothing is answered, and the file of answers stays as it was.
+fn forward<W: Write>(
+    clients: &[Client],
+    requests: &Path,
+    answers: &Path,
+    way: &ServiceWay,
+    clock: &Clock,
+    printer: &mut Printer<'_, W>,
+) -> Result<()> {
+    before::<AnswerEntry>(answers, "answers")?;
+    let vendors: Vec<Vendor> = clients.iter().map(|client| client.vendor().clone()).collect();
+    let runtime = runtime()?;
+    let (mut lines, mut bad) = (Vec::new(), Vec::new());
+    for (number, entry) in entries::<RequestEntry>(requests, "requests")? {
+        let machine = entry.as_ref().map(|entry| entry.machine.clone()).ok();
+        let answered = match entry {
+            Ok(entry) => runtime.block_on(by_service::forward(&entry, &vendors, way, clock)),
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(answer) => {
+                lines.push(key_activation::write_entry(&answer)?);
+                if let Answer::Error(error) = &answer.answer {
+                    bad.push(Line::new(number, machine, error));
+                }
+            }
+            Err(error) if matches!(error.code, Code::DocumentInvalid | Code::NotSetUp) => {
+                bad.push(Line::new(number, machine, &error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    if !lines.is_empty() {
+        files::write(answers, text.as_bytes(), Access::Public)?;
+    }
+    let found = Forwarded { file: answers.display().to_string(), answers: lines.len(), bad };
+    printer.print(&found)?;
+    not_all(requests, &found.bad, lines.len())
+}
+
+/// The entries of a file, of which there must be one.
+fn entries<T: DeserializeOwned>(file: &Path, called: &str) -> Result<Vec<(usize, Result<T>)>> {
+    let text = files::read_text(file)?;
+    let entries = key_activation::read_entries::<T>(&text);
+    if entries.iter().any(|(_, entry)| entry.is_ok()) {
+        return Ok(entries);
+    }
+    let is = |holds: bool, what: &str| holds.then(|| format!("; it holds {what}"));
+    let holds =
+        is(holds_any::<RequestEntry>(&text), "requests").or(is(holds_any::<AnswerEntry>(&text), "answers"));
+    Err(Error::new(
+        Code::DocumentInvalid,
+        format!("{} holds no {called}{}", file.display(), holds.unwrap_or_default()),
+        "requests are made by `quorate export-request FILE` and answered by `quorate forward-requests REQUESTS ANSWERS`; \
+         answers go to `quorate import-response ANSWERS`",
+    ))
+}
+
+fn holds_any<T: DeserializeOwned>(text: &str) -> bool {
+    key_activation::read_entries::<T>(text).iter().any(|(_, entry)| entry.is_ok())
+}
+
+/// What is in a file that is to be written: nothing, or entries of the same kind. Anything else was not meant.
+fn before<T: DeserializeOwned>(file: &Path, called: &str) -> Result<String> {
+    let text = if file.exists() { files::read_text(file)? } else { String::new() };
+    if text.trim().is_empty() || holds_any::<T>(&text) {
+        return Ok(text);
+    }
+    Err(Error::new(
+        Code::AlreadyThere,
+        format!("{} is there already, and holds no {called}", file.display()),
+        "name another file; this one was left as it is",
+    ))
+}
+
 /// Takes what is for this machine out of a file of answers. A bad line spoils no other, and is named.
 fn import<W: Write>(file: &Path, clients: &[Client], printer: &mut Printer<'_, W>) -> Result<()> {
-    let entries = key_activation::read_entries::<AnswerEntry>(&files::read_text(file)?);
+    let entries = entries::<AnswerEntry>(file, "answers")?;
+    let clients = readable(clients, printer);
     let mut found = Imported { activated: Vec::new(), for_others: 0, bad: Vec::new() };
     for (number, entry) in entries {
         let entry = match entry {
@@ -180,15 +238,18 @@ fn import<W: Write>(file: &Path, clients: &[Client], printer: &mut Printer<'_, W
                 continue;
             }
         };
-        let taken = clients.iter().find_map(|client| Some((client, client.import_answer(&entry)?)));
-        match taken {
+        let mut clients = clients.iter().map(|client| (client, client.import_answer(&entry)));
+        match clients.find(|(_, taken)| !matches!(taken, Ok(None))) {
             None => found.for_others += 1,
-            Some((client, Ok(_))) => found.activated.push(client.status()?.sku.name),
+            Some((client, Ok(_))) => {
+                let key = entry.installation_id.key();
+                found.activated.push(client.status_with(Some(key))?.sku.name);
+            }
             Some((_, Err(error))) => found.bad.push(Line::new(number, Some(entry.machine), &error)),
         }
     }
     printer.print(&found)?;
-    not_all(file, &found.bad)?;
+    not_all(file, &found.bad, found.activated.len())?;
     if found.activated.is_empty() {
         return Err(Error::new(
             Code::ResponseMismatch,
@@ -201,32 +262,54 @@ fn import<W: Write>(file: &Path, clients: &[Client], printer: &mut Printer<'_, W
 }
 
 /// The products that are meant: the one with the named key, or all that have a key of their own in use.
-fn meant(clients: &[Client], name: Option<&str>) -> Result<(Vec<Client>, Option<KeyId>)> {
-    if let Some(name) = name {
-        let (client, key) = keys::named(name, clients)?;
-        return Ok((vec![client.clone()], Some(key.id)));
+struct Meant {
+    clients: Vec<Client>,
+    key: Option<KeyId>,
+}
+
+impl Meant {
+    fn of<W: Write>(clients: &[Client], name: Option<&str>, printer: &Printer<'_, W>) -> Result<Self> {
+        if let Some(name) = name {
+            let (client, key) = keys::named(name, clients)?;
+            return Ok(Self { clients: vec![client.clone()], key: Some(key.id) });
+        }
+        let readable = readable(clients, printer);
+        let has_own_key =
+            |client: &&Client| client.status().is_ok_and(|status| status.sku.channel.has_own_key());
+        let own: Vec<Client> = readable.iter().filter(has_own_key).cloned().collect();
+        // Where there is none, the first product says why.
+        let clients = if own.is_empty() { readable.into_iter().take(1).collect() } else { own };
+        Ok(Self { clients, key: None })
     }
-    let mut own = Vec::new();
+
+    /// Each product as it is with the key that is meant.
+    fn looked_at(&self) -> Vec<(&Client, Result<Status>)> {
+        let look = |client: &Client| match self.key {
+            Some(key) => client.status_with(Some(key)),
+            None => client.status(),
+        };
+        self.clients.iter().map(|client| (client, look(client))).collect()
+    }
+}
+
+/// The products whose stores can be read; why others can't is told, and keeps none from its turn.
+fn readable<W: Write>(clients: &[Client], printer: &Printer<'_, W>) -> Vec<Client> {
+    let mut readable = Vec::new();
     for client in clients {
-        if client.status()?.sku.channel.has_own_key() {
-            own.push(client.clone());
+        match client.status() {
+            Ok(_) => readable.push(client.clone()),
+            Err(error) => printer.tell(&error),
         }
     }
-    // Where there is none, the first product says why.
-    Ok((if own.is_empty() { clients[..1].to_vec() } else { own }, None))
+    readable
 }
 
-fn vendors(clients: &[Client]) -> Vec<Vendor> {
-    clients.iter().map(|client| client.vendor().clone()).collect()
-}
-
-fn not_all(file: &Path, bad: &[Line]) -> Result<()> {
+fn not_all(file: &Path, bad: &[Line], done: usize) -> Result<()> {
     let Some(first) = bad.first() else { return Ok(()) };
-    Err(Error::new(
-        first.code,
-        format!("{} of the lines in {} came to nothing; they are named above", bad.len(), file.display()),
-        "see to these; the others are done",
-    ))
+    let lines = if bad.len() == 1 { "1 line".to_owned() } else { format!("{} lines", bad.len()) };
+    let next =
+        if done == 0 { "see to what is named above" } else { "see to what is named above; the rest is done" };
+    Err(Error::new(first.code, format!("{lines} of {} came to nothing", file.display()), next))
 }
 
 /// `install-key`.
@@ -249,7 +332,7 @@ impl KeyInstalled {
             activation: status.sku.channel,
             key: key.partial.to_string(),
             key_id: key.id.to_string(),
-            activated: matches!(status.license, Ok(Some(_))),
+            activated: status.state.situation == Situation::Licensed,
         })
     }
 }

@@ -133,7 +133,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Walk the whole way of an activation and say at which step it ends, why, and what to do.
+    /// Walk the whole way of an activation and say at which step it ends, why, and what to do. A host is asked for real,
+    /// and counts the machine; a MAK is not used.
     Doctor {
         #[command(flatten)]
         service: ServiceArguments,

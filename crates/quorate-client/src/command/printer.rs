@@ -2,11 +2,15 @@
 
 use crate::activation::{Client, Status};
 use crate::report::Problem;
+use quorate_core::license_state::Situation;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::command_line::{self, print};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Write;
+
+/// What stands where a licensed product has no result: a failure takes nothing away.
+const HOLDS: &str = "asked without success; the activation holds.";
 
 /// What a command finds for a product, or altogether: what programs read is what people read.
 pub trait Found: Serialize {
@@ -66,6 +70,8 @@ impl<'a, W: Write> Printer<'a, W> {
                 }
                 Err(error) => (None, Outcome { result: None, error: Some(error) }),
             };
+            let licensed =
+                status.as_ref().is_some_and(|status| status.state.situation == Situation::Licensed);
             let sku = status.map(|status| status.sku);
             if self.json {
                 products.push(json(&Product {
@@ -79,7 +85,10 @@ impl<'a, W: Write> Printer<'a, W> {
             } else if let Some(sku) = sku {
                 match (&outcome.result, T::NONE) {
                     (Some(found), _) => print(self.out, &found.text(&sku.name))?,
-                    (None, Some(none)) => print(self.out, &format!("{}: {none}", sku.name))?,
+                    (None, Some(none)) => {
+                        let none = if licensed { HOLDS } else { none };
+                        print(self.out, &format!("{}: {none}", sku.name))?;
+                    }
                     (None, None) => {}
                 }
             }

@@ -312,6 +312,14 @@ impl Ran {
         );
     }
 
+    /// The product was not renewed, for this reason, and is licensed all the same.
+    #[track_caller]
+    pub fn is_not_renewed(&self, what: &str, next: &str) {
+        assert_eq!(self.err, format!("error {what}\nnext: {next}\n"));
+        let holds = "Contoso Office, Standard edition: asked without success; the activation holds.\n";
+        assert_eq!((self.status, self.out.as_str()), (Some(1), holds));
+    }
+
     /// The value of a line of `quorate status`.
     #[track_caller]
     pub fn line(&self, name: &str) -> &str {
