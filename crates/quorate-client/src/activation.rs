@@ -1,7 +1,7 @@
 //! Activating: by a host of this network or at the vendor's service, as the edition in use has it, and keeping
 //! what came of it.
 //!
-//! What is asked of a host is in [`crate::by_host`], what is asked of the service in [`crate::by_service`].
+//! What is asked of a host is in `by_host`, what is asked of the service in [`crate::by_service`].
 
 use crate::discovery::{Dns, Found};
 use crate::host_address::HostAddress;

@@ -34,12 +34,14 @@ fn watch(mut terminal: DefaultTerminal, clients: &[Client], stopped: &AtomicBool
         while Instant::now() < next {
             let now = clients.first().map(Client::now).unwrap_or_default();
             let view = View { now, products: &products, first };
-            terminal.draw(|frame| view.draw(frame.area(), frame.buffer_mut()))?;
+            let mut most = 0;
+            terminal.draw(|frame| most = view.draw(frame.area(), frame.buffer_mut()))?;
+            first = first.min(most);
             match wish(next, stopped)? {
                 Wish::None => break,
                 Wish::Redraw => {}
                 Wish::Up => first = first.saturating_sub(1),
-                Wish::Down => first = (first + 1).min(products.len().saturating_sub(1)),
+                Wish::Down => first = (first + 1).min(most),
                 Wish::Quit => return Ok(()),
             }
         }

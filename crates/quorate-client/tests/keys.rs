@@ -7,7 +7,7 @@
 mod common;
 
 use common::desk::{MAKS, Online, RETAIL_KEYS, SETUP_KEYS, SYSTEM_HOST_KEYS};
-use common::peers::ClosedPort;
+use common::peers::{ClosedPort, SilentPort};
 use common::proxy::Proxy;
 use common::{Hands, OFFICE, Pc, Ran, Vendor, products};
 use quorate_client::{Client, registration};
@@ -684,6 +684,29 @@ async fn the_grace_of_a_copy_ends() {
         hands.forward(Interval::days(1));
     }
     assert_eq!(situation(&client), Situation::Licensed);
+}
+
+/// What a host says late is not said of the key that has come into use meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_for_what_was_asked() {
+    let mut vendor = Vendor::new("contoso");
+    let key = vendor.key(MAKS);
+    let pc = Pc::with_product(1, &vendor);
+    let (silent, clock) = (SilentPort::new(), Clock::system());
+    let client = pc.client(&clock);
+    client.set_host(Some(silent.address.to_string().parse().unwrap())).unwrap();
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.activate().await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    client.install_key(&key, None).unwrap();
+    assert!(asking.await.unwrap().is_err());
+    let status = client.status().unwrap();
+    assert_eq!(
+        (status.sku.name.as_str(), status.product.last, status.product.next_request),
+        (MAK_EDITION, None, None)
+    );
 }
 
 /// A key that was taken back stays so: neither an answer nor a pack from before brings it back, nor does forgetting.

@@ -252,10 +252,15 @@ fn several_products_scroll_and_one_that_cannot_be_read_says_why() {
     let rows = text(&draw(&products, 60, 14));
     assert!(rows[1].starts_with("╭ contoso Ltd, 0ff1ce15 ─"), "{rows:#?}");
     assert!(rows[2].starts_with("│ error Q604 (0x8007000D): a file is damaged "), "{rows:#?}");
-    assert!(rows[13].starts_with(" q quit  ↑ ↓ scroll ") && rows[13].ends_with(" 1 more below"), "{rows:#?}");
-    let rows = text(&draw_from(&products, 2, 60, 14));
-    assert!(rows[1].starts_with("╭ Contoso Office, Standard edition ─"), "{rows:#?}");
-    assert_eq!(rows[13], " q quit  ↑ ↓ scroll");
+    assert!(rows[13].starts_with(" q quit  ↑ ↓ scroll ") && rows[13].ends_with(" 6 more below"), "{rows:#?}");
+    // Line by line to the end, however far somebody wants to go.
+    let whole = text(&draw(&products, 60, 60));
+    for first in [1, 3, 6] {
+        let rows = text(&draw_from(&products, first, 60, 14));
+        assert_eq!(rows[1..13], whole[usize::from(first) + 1..usize::from(first) + 13], "{rows:#?}");
+    }
+    let rows = text(&draw_from(&products, 500, 60, 14));
+    assert!(rows[12].starts_with("╰──") && rows[13] == " q quit  ↑ ↓ scroll", "{rows:#?}");
 }
 
 #[test]
@@ -313,7 +318,7 @@ fn draw(products: &[Product], columns: u16, rows: u16) -> Buffer {
     draw_from(products, 0, columns, rows)
 }
 
-fn draw_from(products: &[Product], first: usize, columns: u16, rows: u16) -> Buffer {
+fn draw_from(products: &[Product], first: u16, columns: u16, rows: u16) -> Buffer {
     let area = Rect::new(0, 0, columns, rows);
     let mut buffer = Buffer::empty(area);
     View { now: now(), products, first }.draw(area, &mut buffer);

@@ -11,6 +11,7 @@ use quorate_core::license_pack::SlotSecret;
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::database::Database;
+use quorate_edge::files;
 use rusqlite::{OptionalExtension, Transaction, params};
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,14 +86,15 @@ impl Store {
 
     /// Opens the database that [`Store::create`] made.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Err(Error::new(
+        match path.try_exists() {
+            Ok(true) => Ok(Self { database: Database::open(path)? }),
+            Ok(false) => Err(Error::new(
                 Code::NotSetUp,
                 format!("there is no vendor in {}", path.parent().unwrap_or(path).display()),
                 "set one up with `quorate-vendor init`, or name its directory with --dir",
-            ));
+            )),
+            Err(error) => Err(files::reading(path, &error)),
         }
-        Ok(Self { database: Database::open(path)? })
     }
 
     /// A setting of [`Store::create`].

@@ -1,5 +1,5 @@
 //! The command line of `quorate`: its arguments, and what each command does. What a command finds is in
-//! [`found`], how it is shown in [`printer`]; the commands for product keys are in [`keys`].
+//! `found`, how it is shown in `printer`; the commands for product keys are in `keys`.
 
 mod found;
 mod keys;
@@ -133,8 +133,10 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Walk the whole way of an activation and say at which step it ends, why, and what to do. A host is asked for real,
-    /// and counts the machine; a MAK is not used.
+    /// Walk the whole way of an activation and say at which step it ends, why, and what to do.
+    ///
+    /// A host is asked for real: it counts the machine, and the product is activated if that is enough. A MAK or a retail
+    /// key is not used.
     Doctor {
         #[command(flatten)]
         service: ServiceArguments,

@@ -16,8 +16,8 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// Every product.
     pub products: &'a [Product],
-    /// The first product to show, after scrolling.
-    pub first: usize,
+    /// The first line to show, after scrolling.
+    pub first: u16,
 }
 
 /// What was found of a product.
@@ -35,32 +35,42 @@ pub enum Product {
 }
 
 impl View<'_> {
-    /// Draws everything anew.
-    pub fn draw(&self, area: Rect, buffer: &mut Buffer) {
+    /// Draws everything anew. Gives the last line from which scrolling shows something more.
+    pub fn draw(&self, area: Rect, buffer: &mut Buffer) -> u16 {
         if area.is_empty() {
-            return;
+            return 0;
         }
         let time = format!("{:.0} ", self.now);
         put(buffer, Rect { height: 1, ..area }, between(" quorate watch", &time, area.width).reversed());
-        let mut body = Rect { y: area.y + 1, height: area.height.saturating_sub(2), ..area };
-        let mut shown = 0;
-        for product in self.products.iter().skip(self.first) {
-            if body.is_empty() {
-                break;
+        let body = Rect { y: area.y + 1, height: area.height.saturating_sub(2), ..area };
+        let page = self.page(area.width);
+        let most = page.area.height.saturating_sub(body.height);
+        let first = self.first.min(most);
+        for y in 0..body.height.min(page.area.height - first) {
+            for x in 0..body.width {
+                buffer[(body.x + x, body.y + y)] = page[(x, first + y)].clone();
             }
-            let used = product.draw(self.now, body, buffer);
-            // Part of a product is none for those who count what is below.
-            shown += usize::from(used <= body.height);
-            let used = used.min(body.height);
-            body = Rect { y: body.y + used, height: body.height - used, ..body };
         }
         if area.height > 1 {
-            let below = self.products.len().saturating_sub(self.first + shown);
-            let more = if below > 0 { format!("{below} more below ") } else { String::new() };
-            let keys = if self.first > 0 || below > 0 { " q quit  ↑ ↓ scroll" } else { " q quit" };
+            let more = if first < most { format!("{} more below ", most - first) } else { String::new() };
+            let keys = if most > 0 { " q quit  ↑ ↓ scroll" } else { " q quit" };
             let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
             put(buffer, foot, between(keys, &more, area.width).dim());
         }
+        most
+    }
+
+    /// All products below one another, as long as they are.
+    fn page(&self, width: u16) -> Buffer {
+        let mut page = Buffer::empty(Rect::new(0, 0, width, 0));
+        for product in self.products {
+            let top = page.area.height;
+            let mut area = Rect::new(0, top, width, LONGEST_PRODUCT.min(u16::MAX - top));
+            page.resize(Rect { y: 0, height: area.bottom(), ..area });
+            area.height = product.draw(self.now, area, &mut page).min(area.height);
+            page.resize(Rect { y: 0, height: area.bottom(), ..area });
+        }
+        page
     }
 }
 
@@ -287,4 +297,6 @@ fn put(buffer: &mut Buffer, area: Rect, line: Line) {
     line.render(area, buffer);
 }
 
+/// An error is wrapped, and a window may be a few columns wide.
+const LONGEST_PRODUCT: u16 = 2_000;
 const NAME_COLUMNS: u16 = 7;
