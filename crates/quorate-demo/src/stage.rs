@@ -110,6 +110,11 @@ impl Stage {
         Store::open_or_create(&self.directory.join("host"))
     }
 
+    /// The host's book of machines.
+    pub fn host_book(&self) -> Result<Box<dyn quorate_host::book::Book>> {
+        quorate_host::book::Location::Own.open(&self.directory.join("host"))
+    }
+
     /// Starts the activation host, which publishes itself.
     pub async fn start_host(&mut self) -> Result<SocketAddr> {
         let listener = loopback().await?;

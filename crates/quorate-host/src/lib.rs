@@ -8,12 +8,14 @@
 //!
 //! Where to go next: [`server`].
 
+pub mod book;
 pub mod command;
 pub mod credentials;
 pub mod dns;
 pub mod documents;
 pub mod keys;
 pub mod ledger;
+pub mod listing;
 pub mod report;
 pub mod server;
 pub mod store;

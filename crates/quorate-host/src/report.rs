@@ -1,15 +1,22 @@
 //! What `dlv` prints: every line that administrators know, for one installed key.
 
+use crate::book::{Book, Statistics};
 use crate::keys::{HostKey, Installed};
 use crate::ledger;
-use crate::store::{Statistics, Store};
+use crate::store::Store;
 use quorate_core::hardware::Components;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Error, Result, Timestamp};
 use std::fmt::Write;
 
 /// The full status of one key, line by line.
-pub fn dlv(store: &Store, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<String> {
+pub fn dlv(
+    store: &Store,
+    book: &mut dyn Book,
+    key: &HostKey,
+    hardware: &Components,
+    now: Timestamp,
+) -> Result<String> {
     let account = key.account();
     let application = account.application;
     let pid = match key.certificate(now) {
@@ -49,8 +56,8 @@ pub fn dlv(store: &Store, key: &HostKey, hardware: &Components, now: Timestamp) 
     match &standing {
         Ok(Some(_)) => {
             let retention = ledger::retention(&key.catalog.products, application);
-            let count = store.count(&account, retention.before(now))?;
-            service_lines(&mut text, store, count, &store.statistics(&account)?)?;
+            let count = book.count(&account, retention.before(now))?;
+            service_lines(&mut text, store, count, &book.statistics(&account)?)?;
         }
         Ok(None) => not_enabled(&mut text, "activate it with `ato`, or `dti` and `atp`"),
         Err(error) => not_enabled(&mut text, &error.next),

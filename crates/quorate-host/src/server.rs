@@ -1,12 +1,14 @@
 //! The daemon: gRPC on TCP 1688 over TLS 1.3, one method, one event for each request.
 
+use crate::book::{self, Account, Event};
 use crate::credentials::{Active, Credentials, VendorCredentials};
 use crate::dns::{self, Publication};
 use crate::documents;
 use crate::keys::Installed;
 use crate::ledger::{self, Ledger};
+use crate::ledger::{Asked, EventRetention};
 use crate::report;
-use crate::store::{Account, Store};
+use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
 use quorate_core::cmid_table::Observation;
 use quorate_core::hardware::Components;
@@ -39,6 +41,10 @@ pub struct Options {
     pub hardware: Components,
     /// The proxy to the vendors' services, instead of the one that HTTPS_PROXY names.
     pub proxy: Option<ProxyUrl>,
+    /// Where machines, statistics and events are kept.
+    pub book: book::Location,
+    /// How long events are kept.
+    pub events: EventRetention,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
 }
@@ -47,7 +53,8 @@ impl Options {
     /// As `quorate-host serve` runs unless it is told otherwise.
     pub fn new(directory: PathBuf, hardware: Components) -> Self {
         let (limits, publications) = (Limits::default(), Vec::new());
-        Self { directory, limits, publications, hardware, proxy: None, every: DAY }
+        let (book, events) = (book::Location::Own, EventRetention::default());
+        Self { directory, limits, publications, hardware, proxy: None, book, events, every: DAY }
     }
 }
 
@@ -76,7 +83,13 @@ pub async fn serve(
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
-    let ledger = Ledger::start(Store::open(&options.directory)?, clock.clone())?;
+    let (location, directory) = (options.book.clone(), options.directory.clone());
+    // A connection to PostgreSQL has threads of its own, and is not made on those that serve.
+    let book = tokio::task::spawn_blocking(move || location.open(&directory));
+    let book = book.await.unwrap_or_else(|error| {
+        Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
+    })?;
+    let ledger = Ledger::start(book, options.events, clock.clone())?;
     let answers = Answers { credentials: credentials.clone(), ledger, clock: clock.clone() };
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
@@ -116,6 +129,9 @@ impl Activation for Answers {
         let wire = request.into_inner();
         let answer = self.answer(peer.as_ref(), &wire).await;
         event(peer.as_ref(), &wire, &answer);
+        if let Err(error) = &answer {
+            self.note_refusal(peer.as_ref(), &wire, error);
+        }
         answer.map(|(answer, _)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
     }
 }
@@ -139,25 +155,51 @@ impl Answers {
         let request = request::from_wire(wire)?;
         let active = self.credentials.current();
         let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()))?;
-        let account = Account { vendor: vendor.catalog.vendor.clone(), application: request.application };
-        let answer = self.decide(vendor, account.clone(), &request).await;
+        self.decide(vendor, peer, request).await
+    }
+
+    /// Notes a refused request, which the ledger has not seen.
+    fn note_refusal(&self, peer: Option<&Peer>, wire: &ActivateRequest, error: &Error) {
+        let active = self.credentials.current();
+        let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref())).ok();
+        let request = request::from_wire(wire).ok();
         // Anybody can make up an application; there is a row for those that exist.
-        if answer.is_err() && vendor.catalog.products.application(request.application).is_some() {
-            self.ledger.note_failure(account);
-        }
-        answer
+        let account = vendor.zip(request.as_ref()).and_then(|(vendor, request)| {
+            let application = vendor.catalog.products.application(request.application)?.id;
+            Some(Account { vendor: vendor.catalog.vendor.clone(), application })
+        });
+        let event = Event {
+            at: self.clock.now(),
+            kind: book::REQUEST,
+            vendor: vendor.map(|vendor| vendor.catalog.vendor.to_string()),
+            application: account.as_ref().map(|account| account.application.to_string()),
+            result: error.code.as_str().to_owned(),
+            machine: request.as_ref().map(|request| request.machine_name.clone()),
+            cmid: request.as_ref().map(|request| request.cmid.to_string()),
+            fields: serde_json::json!({
+                "what": error.what,
+                "threshold": wire.threshold,
+                "client-time": request.as_ref().map(|request| request.client_time),
+                "virtual-machine": wire.virtual_machine,
+                "license-status": wire.license_status,
+                "minutes-left": wire.minutes_left,
+                "activation-id": request.as_ref().map(|request| request.sku),
+                "address": peer.map(|peer| peer.address.to_string()),
+            }),
+        };
+        self.ledger.note(event, account);
     }
 
     async fn decide(
         &self,
         vendor: &VendorCredentials,
-        account: Account,
-        request: &ActivationRequest,
+        peer: Option<&Peer>,
+        request: ActivationRequest,
     ) -> Result<(ActivateResponse, Observation)> {
         let now = self.clock.now();
         let keys = vendor.keys()?;
         let entitlements = keys.iter().map(|key| &key.entitlement);
-        let entitlement = activation::admit(request, &vendor.catalog, entitlements, now)?;
+        let entitlement = activation::admit(&request, &vendor.catalog, entitlements, now)?;
         let key = keys.iter().find(|key| key.entitlement == *entitlement);
         let sku = vendor.catalog.products.sku(request.sku);
         let (Some(key), Some(sku)) = (key, sku) else {
@@ -165,7 +207,16 @@ impl Answers {
         };
         let policy = vendor.catalog.products.policy(sku);
         let retention = ledger::retention(&vendor.catalog.products, request.application);
-        let observation = self.ledger.count(account, request, retention, now).await?;
+        let asked = Asked {
+            account: Account { vendor: vendor.catalog.vendor.clone(), application: request.application },
+            request: request.clone(),
+            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+            at: now,
+            retention,
+            threshold: policy.threshold,
+            validity: policy.validity,
+        };
+        let observation = self.ledger.count(asked).await?;
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
