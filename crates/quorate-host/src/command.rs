@@ -135,8 +135,8 @@ enum Command {
         #[arg(long, value_name = "NUMBER")]
         kind: Option<u32>,
         /// Of this machine only, by its name or CMID.
-        #[arg(long, value_name = "MACHINE")]
-        machine: Option<String>,
+        #[arg(long, value_name = "NAME|CMID")]
+        client: Option<String>,
         /// Only those that failed.
         #[arg(long)]
         failed: bool,
@@ -303,9 +303,9 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             };
             listing::clients(out, &clients, form, now)
         }
-        Command::Events { since, until, kind, machine, failed, limit, json } => {
+        Command::Events { since, until, kind, client, failed, limit, json } => {
             let since = since.map(|since| since_when(&since, now)).transpose()?;
-            let filter = EventFilter { since, until, kind, machine, failed, limit };
+            let filter = EventFilter { since, until, kind, machine: client, failed, limit };
             listing::events(out, &book()?.events(&filter)?, json)
         }
         Command::Serve(serve) => {

@@ -46,9 +46,20 @@ impl PostgresBook {
             .keepalives_idle(PATIENCE);
         let mut book = Self { config, tls: tls()?, client: None, failed: None };
         book.with(|client| {
-            let mut transaction = client.transaction()?;
-            transaction.batch_execute(SCHEMA)?;
-            transaction.commit()
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                let made = client.transaction().and_then(|mut transaction| {
+                    transaction.batch_execute(SCHEMA)?;
+                    transaction.commit()
+                });
+                match made {
+                    // Hosts that start together for the first time make the same tables at the same time; the second
+                    // finds them there.
+                    Err(error) if error.as_db_error().is_some() && attempts < 5 => {}
+                    made => return made,
+                }
+            }
         })?;
         Ok(book)
     }
