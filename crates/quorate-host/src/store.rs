@@ -4,6 +4,10 @@
 //! returns; the key revision lets the daemon notice what a command has changed. Key ids and application ids
 //! are each vendor's own, so whatever is kept by one is kept by its vendor as well.
 
+mod published;
+
+pub use published::{Place, Published};
+
 use quorate_core::hardware::{Components, HardwareId};
 use quorate_core::identifier::{ApplicationId, Cmid, Uuid, VendorId};
 use quorate_core::installation_id::InstallationId;
@@ -525,6 +529,21 @@ CREATE TABLE statistic (
     requests INTEGER NOT NULL,
     PRIMARY KEY (vendor, application, outcome)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE published (
+    -- Another each time that the record is sent.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    domain TEXT NOT NULL,
+    server TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    ttl INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    weight INTEGER NOT NULL,
+    port INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    -- When the name server last gave it out.
+    seen INTEGER,
+    UNIQUE (domain, server, owner, priority, weight, port, target)
+) STRICT;
 PRAGMA user_version = 1;
 ";
 

@@ -7,6 +7,7 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+pub mod name_server;
 pub mod sandbox;
 pub mod wire;
 
