@@ -214,7 +214,7 @@ fn plan(store: &mut Store, here: &Wanted, all: &[&Wanted]) -> Result<Vec<Change>
     own.retain(|published| {
         let mut wanted =
             all.iter().filter(|wanted| at_home(&wanted.place)).flat_map(|wanted| &wanted.records);
-        at_home(&published.place) && !wanted.any(|record| record.is(&published.record))
+        at_home(&published.place) && !wanted.any(|record| *record == published.record)
     });
     let mut changes = removals(own);
     for record in &here.records {
@@ -270,14 +270,13 @@ impl Change {
             return Err(failed.into_error());
         }
         let given = server.query().await?;
-        for (record, is_meant) in self
-            .add
-            .iter()
-            .map(|record| (record, true))
-            .chain(remove.into_iter().map(|record| (record, false)))
-        {
-            if name_server::holds(&given, record)? != is_meant {
-                let does = if is_meant { "does not give out" } else { "still gives out" };
+        let is_added = |record: &&SrvRecord| self.add.as_ref().is_some_and(|add| add.is(record));
+        let expected = self.add.iter().map(|record| (record, true));
+        // What only gets another TTL is removed and added again.
+        let gone = remove.iter().copied().filter(|record| !is_added(record)).map(|record| (record, false));
+        for (record, is_there) in expected.chain(gone) {
+            if name_server::holds(&given, record)? != is_there {
+                let does = if is_there { "does not give out" } else { "still gives out" };
                 return Err(server.failed(
                     &format!("the server accepted the update and {does} {record}"),
                     "look for a second primary server of the domain, and name the right one with --dns-server",
@@ -285,7 +284,8 @@ impl Change {
             }
         }
         let gone: Vec<i64> = self.remove.iter().map(|published| published.id).collect();
-        store.confirm_published(sent, &gone, clock.now())
+        let there = sent.zip(self.add.as_ref().map(|record| record.ttl));
+        store.confirm_published(there, &gone, clock.now())
     }
 }
 

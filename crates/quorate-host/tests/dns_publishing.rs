@@ -185,8 +185,8 @@ async fn each_refusal_says_what_is_wrong(kind: Kind) {
     unknown.publication().key = Some(TsigKey::read("hmac-sha256:nobody:c2VjcmV0c2VjcmV0c2VjcmV0").unwrap());
     refused(
         unknown,
-        "the server knows no TSIG key \"nobody\" (NOTAUTH, BADKEY)",
-        "make the key known to the server, under the same name and with the same algorithm",
+        "the server does not know the TSIG key \"nobody\", or not for this (NOTAUTH, BADKEY)",
+        NOT_KNOWN,
     )
     .await;
 
@@ -195,8 +195,8 @@ async fn each_refusal_says_what_is_wrong(kind: Kind) {
     other_algorithm.publication().key = Some(TsigKey::read(&text).unwrap());
     refused(
         other_algorithm,
-        "the server knows no TSIG key \"kms1\" (NOTAUTH, BADKEY)",
-        "make the key known to the server, under the same name and with the same algorithm",
+        "the server does not know the TSIG key \"kms1\", or not for this (NOTAUTH, BADKEY)",
+        NOT_KNOWN,
     )
     .await;
 
@@ -213,8 +213,14 @@ async fn each_refusal_says_what_is_wrong(kind: Kind) {
     unsigned.publication().key = None;
     refused(
         unsigned,
-        "the server takes no update without a signature (REFUSED)",
-        "give the TSIG key with --tsig-key, or add the record by hand (`quorate-host dns show`)",
+        &format!(
+            "the server takes no update of {DOMAIN} without a signature, or is not its primary server ({})",
+            match kind {
+                Kind::Bind => "REFUSED",
+                Kind::Knot => "NOTAUTH",
+            }
+        ),
+        &format!("give the TSIG key with --tsig-key; `dig SOA {DOMAIN}` shows the primary server"),
     )
     .await;
 
@@ -267,17 +273,17 @@ async fn a_name_that_is_not_permitted_is_refused_and_keeps_no_other_from_its_tur
     assert_eq!(attempts.len(), 2);
     assert_eq!((&attempts[0].record, &attempts[0].result), (&None, &Ok(())));
     let error = attempts[1].result.clone().unwrap_err();
-    assert_eq!(
-        (error.what, error.next.as_str()),
-        (
-            format!(
-                "_fabrikam-kms._tcp.{DOMAIN} cannot be changed at {}: the server does not permit TSIG key \"kms1\" \
-                 to change this name (REFUSED)",
-                server.address
-            ),
-            "permit it there (docs/dns-publishing.md), or add the record by hand (`quorate-host dns show`)"
-        )
-    );
+    let (why, next) = match kind {
+        Kind::Bind => (
+            "the server does not permit TSIG key \"kms1\" to change this name (REFUSED)",
+            "permit it there (docs/dns-publishing.md), or add the record by hand (`quorate-host dns show`)",
+        ),
+        Kind::Knot => {
+            ("the server does not know the TSIG key \"kms1\", or not for this (NOTAUTH, BADKEY)", NOT_KNOWN)
+        }
+    };
+    let what = format!("_fabrikam-kms._tcp.{DOMAIN} cannot be changed at {}: {why}", server.address);
+    assert_eq!((error.what, error.next.as_str()), (what, next));
     assert_eq!(server.records(NAME), [""; 0]);
     assert_eq!(host.remembers(), [""; 0]);
 }
@@ -303,7 +309,7 @@ async fn what_may_have_been_published_is_remembered(kind: Kind) {
     server.stop();
     host.port = 1700;
     let error = host.fails().await;
-    assert!(error.what.ends_with(": Connection refused"), "{error}");
+    assert!(error.what.ends_with(": connection refused"), "{error}");
     assert_eq!(host.remembers(), [line("0 0 1700", "kms1"), line("0 0 1688", "kms1")]);
     server.run();
     host.port = 1701;
@@ -365,6 +371,9 @@ async fn a_name_server_that_comes_back_is_told(kind: Kind) {
     serving.abort();
 }
 
+const NOT_KNOWN: &str = "make the key known to the server under the same name and with the same algorithm, and \
+                         permit it to change this name (docs/dns-publishing.md)";
+
 macro_rules! against_both {
     ($($behaviour:ident)*) => {
         mod bind {
@@ -403,6 +412,7 @@ async fn a_record_that_clients_do_not_see_is_not_published() {
     let mut server = NameServer::start(Kind::Bind, "");
     let documented = server.documented();
     let (keys, zone) = documented.split_at(documented.find("zone ").unwrap());
+    server.copy_zone("others.zone");
     server.restart_with(&format!(
         "{keys}view signed {{ match-clients {{ key kms1; }};\n{zone}}};\n\
          view others {{ match-clients {{ any; }};\n{}}};\n",

@@ -145,9 +145,12 @@ impl NameServer<'_> {
         let signature = answer.signature().map(|record| &record.data);
         let tsig = signature.and_then(|tsig| tsig.error.as_ref());
         let (why, next) = match (tsig, answer.response_code) {
+            // Knot says this of a key that it knows but does not permit, too.
             (Some(TsigError::BadKey), _) => (
-                format!("the server knows no TSIG key {key:?} ({code}, BADKEY)"),
-                "make the key known to the server, under the same name and with the same algorithm".to_owned(),
+                format!("the server does not know the TSIG key {key:?}, or not for this ({code}, BADKEY)"),
+                "make the key known to the server under the same name and with the same algorithm, and permit it to \
+                 change this name (docs/dns-publishing.md)"
+                    .to_owned(),
             ),
             (Some(TsigError::BadSig | TsigError::BadTrunc), _) => (
                 format!("the server has another secret for the TSIG key {key:?} ({code}, BADSIG)"),
@@ -170,9 +173,10 @@ impl NameServer<'_> {
                 format!("the server does not take the signature ({code}, TSIG error {})", u16::from(other.clone())),
                 "see the server's log".to_owned(),
             ),
-            (None, ResponseCode::Refused) if self.key.is_none() => (
-                format!("the server takes no update without a signature ({code})"),
-                "give the TSIG key with --tsig-key, or add the record by hand (`quorate-host dns show`)".to_owned(),
+            // BIND says one and Knot the other of an update that is not signed.
+            (None, ResponseCode::Refused | ResponseCode::NotAuth) if self.key.is_none() => (
+                format!("the server takes no update of {zone} without a signature, or is not its primary server ({code})"),
+                format!("give the TSIG key with --tsig-key; `dig SOA {zone}` shows the primary server"),
             ),
             (None, ResponseCode::Refused) => (
                 format!("the server does not permit TSIG key {key:?} to change this name ({code})"),

@@ -51,16 +51,17 @@ impl Store {
             .collect()
     }
 
-    /// Keeps a record that is about to be sent, and gives the id for it.
+    /// Keeps a record that is about to be sent, and gives the id for it. The TTL that it had stays with it
+    /// until the new one is confirmed.
     pub fn remember_published(&mut self, place: &Place, record: &SrvRecord) -> Result<i64> {
         let SrvRecord { owner, ttl, priority, weight, port, target } = record;
         self.database.change(|transaction| {
             transaction.query_row(
                 "INSERT OR REPLACE INTO published
                      (domain, server, owner, ttl, priority, weight, port, target, seen)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                     (SELECT seen FROM published WHERE (domain, server, owner, priority, weight, port, target)
-                          = (?1, ?2, ?3, ?5, ?6, ?7, ?8)))
+                 SELECT ?1, ?2, ?3, coalesce(max(ttl), ?4), ?5, ?6, ?7, ?8, max(seen) FROM published
+                 WHERE (domain, server, owner, priority, weight, port, target)
+                     = (?1, ?2, ?3, ?5, ?6, ?7, ?8)
                  RETURNING id",
                 params![place.domain, place.server.to_string(), owner, ttl, priority, weight, port, target],
                 |row| row.get(0),
@@ -68,11 +69,20 @@ impl Store {
         })
     }
 
-    /// Keeps what the server was seen to have: this record, if any, and none of those.
-    pub fn confirm_published(&mut self, there: Option<i64>, gone: &[i64], now: Timestamp) -> Result<()> {
+    /// Keeps what the server was seen to have: one record with its TTL, if any, and none of those.
+    pub fn confirm_published(
+        &mut self,
+        there: Option<(i64, u32)>,
+        gone: &[i64],
+        now: Timestamp,
+    ) -> Result<()> {
         self.database.change(|transaction| {
-            transaction
-                .execute("UPDATE published SET seen = ?2 WHERE id = ?1", params![there, now.as_second()])?;
+            if let Some((id, ttl)) = there {
+                transaction.execute(
+                    "UPDATE published SET ttl = ?2, seen = ?3 WHERE id = ?1",
+                    params![id, ttl, now.as_second()],
+                )?;
+            }
             for id in gone {
                 transaction.execute("DELETE FROM published WHERE id = ?1", [id])?;
             }

@@ -54,6 +54,12 @@ impl NameServer {
         self.run();
     }
 
+    /// Copies the zone's file to another name.
+    pub fn copy_zone(&self, name: &str) {
+        let directory = self.directory.path();
+        std::fs::copy(directory.join(format!("{DOMAIN}.zone")), directory.join(name)).unwrap();
+    }
+
     /// The configuration of the documentation.
     pub fn documented(&self) -> String {
         let (first_line, theirs) = match self.kind {
