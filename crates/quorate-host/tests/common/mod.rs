@@ -230,6 +230,19 @@ impl Host {
         self.child.wait().unwrap();
     }
 
+    /// SIGTERM, as a service manager stops it. Gives what it has logged.
+    pub fn stop(mut self) -> String {
+        let kill = format!("kill {}", self.child.id());
+        let asked = Command::new("/bin/sh").args(["-c", &kill]).status().unwrap();
+        assert!(asked.success());
+        let started = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "the host does not stop; its log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.log()
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
