@@ -1,6 +1,9 @@
 //! The host in DNS, from end to end: `serve`, `dns show`, `dns publish`, `dns withdraw` and `dlv`, with a real
 //! name server.
 
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::name_server::{DOMAIN, Kind, NAME, NameServer};
@@ -93,7 +96,7 @@ async fn a_host_comes_changes_and_is_withdrawn() {
     assert_eq!(network.server.records(NAME), [""; 0]);
     assert!(!host.stop().contains(network.server.key_text("kms1").rsplit(':').next().unwrap()));
 
-    // Once more by hand, and then another host's options do not matter to what was published here.
+    // By hand, and then as before but for one number.
     assert_eq!(
         network.prints(&[&["dns", "publish"], &network.options(&[])[..]].concat()),
         format!("Published: {}\n", second.replace(" 5 7 ", " 0 0 "))

@@ -1,5 +1,8 @@
 //! DNS publishing against real name servers: the same behaviour at BIND 9 and at Knot.
 
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::name_server::{DOMAIN, Kind, NAME, NameServer, free_port};
@@ -121,11 +124,13 @@ async fn publishing_again_changes_nothing(kind: Kind) {
     assert_eq!(host.remembers().len(), 1);
 }
 
+type Edit = fn(&mut Host);
+
 async fn of_each_change_one_record_stays(kind: Kind) {
     let server = NameServer::start(kind, "");
     let mut host = Host::new("kms1", &server);
     host.publishes().await;
-    let changes: [(fn(&mut Host), String); 5] = [
+    let changes: [(Edit, String); 5] = [
         (|host| host.port = 1700, line("0 0 1700", "kms1")),
         (|host| host.publication().priority = 1, line("1 0 1700", "kms1")),
         (|host| host.publication().weight = 2, line("1 2 1700", "kms1")),
@@ -229,7 +234,8 @@ async fn each_refusal_says_what_is_wrong(kind: Kind) {
     refused(
         elsewhere,
         "the server is not the primary server of a zone other.example (NOTAUTH)",
-        "name the zone with --publish and its primary server with --dns-server: `dig SOA other.example` shows both",
+        "name the zone with --publish and its primary server with --dns-server: `dig SOA other.example` shows \
+         both",
     )
     .await;
     assert_eq!(server.serial(), "1");
@@ -432,7 +438,19 @@ async fn a_record_that_clients_do_not_see_is_not_published() {
     assert_eq!(host.remembers(), [line("0 0 1688", "kms1")]);
 }
 
-/// Where updates are nobody's business.
+/// As behind a firewall that drops what comes.
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up() {
+    let server = NameServer::start(Kind::Bind, "");
+    let silent = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut host = Host::new("kms1", &server);
+    host.publication().server = silent.local_addr().unwrap();
+    let error = host.fails().await;
+    assert!(error.what.ends_with(": the server did not answer within 5 seconds"), "{error}");
+    // It may have been done all the same.
+    assert_eq!(host.remembers(), [line("0 0 1688", "kms1")]);
+}
+
 #[tokio::test]
 async fn records_are_names_and_not_addresses() {
     let catalog = Site::new().vendor.catalog().unwrap();
@@ -445,6 +463,7 @@ async fn records_are_names_and_not_addresses() {
     let error = record("192.0.2.10").unwrap_err();
     assert_eq!(
         error.report().to_string(),
-        "error Q507: \"192.0.2.10\" is not a domain name\nnext: write it as in \"corp.example.com\""
+        "error Q507: \"192.0.2.10\" is not a domain name\n\
+         next: write it as in \"corp.example.com\""
     );
 }

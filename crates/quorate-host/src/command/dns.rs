@@ -47,20 +47,18 @@ pub struct DnsOptions {
 pub enum DnsCommand {
     /// Print the records of this host as lines for a zone file.
     #[command(
-        mut_arg("publish", |arg| arg.requires("host_name").help("The domain; may be repeated [default: where the host was published]")),
+        mut_arg("publish", |arg| arg.requires("host_name").help(AGAIN)),
         mut_arg("dns_server", |arg| arg.hide(true)),
         mut_arg("tsig_key", |arg| arg.hide(true))
     )]
     Show(DnsOptions),
     /// Publish the host now, as `serve` does at its start and daily.
-    #[command(mut_arg("publish", |arg| {
-        arg.requires("host_name").requires("dns_server").help("The domain; may be repeated [default: where the host was published]")
-    }))]
+    #[command(mut_arg("publish", |arg| arg.requires("host_name").requires("dns_server").help(AGAIN)))]
     Publish(DnsOptions),
     /// Remove what this host has published, and nothing else.
     #[command(
-        mut_arg("publish", |arg| arg.help("Only in this domain; may be repeated [default: wherever the host was published]")),
-        mut_arg("dns_server", |arg| arg.requires("publish").help("The primary name server of these domains [default: as when it was published]")),
+        mut_arg("publish", |arg| arg.help(ONLY)),
+        mut_arg("dns_server", |arg| arg.requires("publish").help(NOW_AT)),
         mut_arg("host_name", |arg| arg.hide(true)),
         mut_arg("priority", |arg| arg.hide(true)),
         mut_arg("weight", |arg| arg.hide(true)),
@@ -68,6 +66,11 @@ pub enum DnsCommand {
     )]
     Withdraw(DnsOptions),
 }
+
+// What the options of `serve` say here.
+const AGAIN: &str = "The domain; may be repeated [default: where the host was published]";
+const ONLY: &str = "Only in this domain; may be repeated [default: wherever the host was published]";
+const NOW_AT: &str = "The primary name server of these domains [default: as when it was published]";
 
 impl DnsCommand {
     /// Does it.
@@ -139,6 +142,7 @@ impl DnsOptions {
 
     fn adjusted(&self, publication: Publication) -> Publication {
         Publication {
+            server: self.dns_server.unwrap_or(publication.server),
             target: self.host_name.clone().unwrap_or(publication.target),
             priority: self.priority.unwrap_or(publication.priority),
             weight: self.weight.unwrap_or(publication.weight),
@@ -189,8 +193,9 @@ fn withdraw(store: &mut Store, options: &DnsOptions, clock: &Clock, out: &mut im
         print(out, &format!("Still published: {}", published.record))?;
     }
     if store.setting(report::PUBLISHING)?.is_some_and(|domains| !domains.is_empty()) {
-        let next = "next: start `quorate-host serve` without --publish; it publishes the host at its start and daily";
-        print(out, next)?;
+        let next =
+            "start `quorate-host serve` without --publish; it publishes the host at its start and daily";
+        print(out, &format!("next: {next}"))?;
     }
     Ok(())
 }

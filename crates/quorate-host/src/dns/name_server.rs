@@ -139,66 +139,61 @@ impl NameServer<'_> {
 
     /// What a refusal means. The server's word for it is in there, for its manual and its log.
     fn refused(&self, answer: &Message, seconds: u64) -> Error {
-        let zone = shown(&self.zone);
-        let code = mnemonic(answer.response_code);
+        let (zone, code) = (shown(&self.zone), mnemonic(answer.response_code));
         let key = self.key.map(TsigKey::name).unwrap_or_default();
         let signature = answer.signature().map(|record| &record.data);
-        let tsig = signature.and_then(|tsig| tsig.error.as_ref());
-        let (why, next) = match (tsig, answer.response_code) {
+        let (why, next) = match (signature.and_then(|tsig| tsig.error), answer.response_code) {
             // Knot says this of a key that it knows but does not permit, too.
             (Some(TsigError::BadKey), _) => (
                 format!("the server does not know the TSIG key {key:?}, or not for this ({code}, BADKEY)"),
-                "make the key known to the server under the same name and with the same algorithm, and permit it to \
-                 change this name (docs/dns-publishing.md)"
+                "make the key known to the server under the same name and with the same algorithm, and \
+                 permit it to change this name (docs/dns-publishing.md)"
                     .to_owned(),
             ),
             (Some(TsigError::BadSig | TsigError::BadTrunc), _) => (
                 format!("the server has another secret for the TSIG key {key:?} ({code}, BADSIG)"),
                 "copy the key's secret from the server's configuration into the key file anew".to_owned(),
             ),
-            (Some(TsigError::BadTime), _) => {
-                let apart = signature
-                    .and_then(|tsig| <[u8; 6]>::try_from(tsig.other.as_slice()).ok())
-                    .map(|[a, b, c, d, e, f]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]).abs_diff(seconds));
-                let apart = apart.map_or_else(
-                    || format!("differ by more than {FUDGE} seconds"),
-                    |apart| format!("differ by {apart} seconds, and may by {FUDGE}"),
-                );
-                (
-                    format!("the clocks of this host and of the server {apart} ({code}, BADTIME)"),
-                    "set the clocks of both, best by NTP".to_owned(),
-                )
-            }
+            (Some(TsigError::BadTime), _) => (
+                format!(
+                    "the clocks of this host and of the server {} ({code}, BADTIME)",
+                    apart(signature.map_or(&[], |tsig| &tsig.other), seconds)
+                ),
+                "set the clocks of both, best by NTP".to_owned(),
+            ),
             (Some(other), _) => (
-                format!("the server does not take the signature ({code}, TSIG error {})", u16::from(other.clone())),
+                format!("the server does not take the signature ({code}, TSIG error {})", u16::from(other)),
                 "see the server's log".to_owned(),
             ),
             // BIND says one and Knot the other of an update that is not signed.
             (None, ResponseCode::Refused | ResponseCode::NotAuth) if self.key.is_none() => (
-                format!("the server takes no update of {zone} without a signature, or is not its primary server ({code})"),
+                format!(
+                    "the server takes no update of {zone} without a signature, or is not its primary server \
+                     ({code})"
+                ),
                 format!("give the TSIG key with --tsig-key; `dig SOA {zone}` shows the primary server"),
             ),
             (None, ResponseCode::Refused) => (
                 format!("the server does not permit TSIG key {key:?} to change this name ({code})"),
-                "permit it there (docs/dns-publishing.md), or add the record by hand (`quorate-host dns show`)"
-                    .to_owned(),
+                format!("permit it there (docs/dns-publishing.md), or {BY_HAND}"),
             ),
             (None, ResponseCode::NotAuth | ResponseCode::NotZone) => (
                 format!("the server is not the primary server of a zone {zone} ({code})"),
-                format!("name the zone with --publish and its primary server with --dns-server: `dig SOA {zone}` shows both"),
+                format!(
+                    "name the zone with --publish and its primary server with --dns-server: `dig SOA {zone}` \
+                     shows both"
+                ),
             ),
-            (None, ResponseCode::NotImp) => (
-                format!("the server takes no dynamic updates ({code})"),
-                "add the record by hand (`quorate-host dns show`)".to_owned(),
-            ),
+            (None, ResponseCode::NotImp) => {
+                (format!("the server takes no dynamic updates ({code})"), BY_HAND.to_owned())
+            }
             (None, ResponseCode::ServFail) => (
                 format!("the server failed ({code})"),
                 "see the server's log; often it may not write the zone's file or journal".to_owned(),
             ),
-            (None, _) => (
-                format!("the server refused ({code})"),
-                "see the server's log, or add the record by hand (`quorate-host dns show`)".to_owned(),
-            ),
+            (None, _) => {
+                (format!("the server refused ({code})"), format!("see the server's log, or {BY_HAND}"))
+            }
         };
         self.failed(&why, &next)
     }
@@ -243,6 +238,17 @@ pub(super) fn holds(given: &[RData], record: &SrvRecord) -> Result<bool> {
     Ok(given.contains(&record.to_wire()?.data))
 }
 
+/// How far the server's clock, which it tells in six bytes, is from ours.
+fn apart(told: &[u8], seconds: u64) -> String {
+    match <[u8; 6]>::try_from(told) {
+        Ok([a, b, c, d, e, f]) => {
+            let apart = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).abs_diff(seconds);
+            format!("differ by {apart} seconds, and may by {FUDGE}")
+        }
+        Err(_) => format!("differ by more than {FUDGE} seconds"),
+    }
+}
+
 /// As administrators know it: REFUSED, NOTAUTH.
 fn mnemonic(code: ResponseCode) -> String {
     format!("{code:?}").to_ascii_uppercase()
@@ -256,5 +262,6 @@ fn internal(error: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Internal, format!("a DNS message cannot be made ({error})"), "please report this")
 }
 
+const BY_HAND: &str = "add the record by hand (`quorate-host dns show`)";
 const LONGEST_DATAGRAM: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(5);
