@@ -120,10 +120,8 @@ impl Stage {
         let listener = loopback().await?;
         let address = address(&listener)?;
         let publication = Publication {
-            server: self.name_server.address,
-            domain: DOMAIN.to_owned(),
             key: Some(TsigKey::read(&files::read_text(&self.name_server.key_file)?)?),
-            target: HOST.to_owned(),
+            ..Publication::new(DOMAIN, self.name_server.address, HOST)
         };
         let hardware = Machine::read(None)?.components();
         let options = Options {

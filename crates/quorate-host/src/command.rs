@@ -1,13 +1,15 @@
 //! The command line of `quorate-host`.
 
+mod dns;
+
 use crate::book::{EventFilter, Location};
-use crate::dns::{Publication, TsigKey};
 use crate::keys::{self, HostKey, Installed};
 use crate::listing::{self, ClientFilter, Form};
 use crate::report;
 use crate::server::{self, Options};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
+use dns::{DnsCommand, DnsOptions};
 use quorate_core::hardware::Components;
 use quorate_core::identifier::quoted;
 use quorate_core::product_key::KeyId;
@@ -148,7 +150,11 @@ enum Command {
         json: bool,
     },
     /// Run the activation host.
+    #[command(mut_arg("publish", |arg| arg.requires("dns_server").requires("host_name")))]
     Serve(Serve),
+    /// The host's records in DNS: show them, publish the host now, withdraw it.
+    #[command(subcommand)]
+    Dns(DnsCommand),
     #[command(flatten)]
     HelpFiles(HelpFiles),
 }
@@ -158,18 +164,8 @@ struct Serve {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from(([0u16; 8], quorate_proto::DEFAULT_PORT)))]
     listen: SocketAddr,
-    /// Publish the host in this domain by dynamic DNS update; may be repeated.
-    #[arg(long, value_name = "DOMAIN", requires_all = ["dns_server", "host_name"])]
-    publish: Vec<String>,
-    /// The primary name server of these domains.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = command_line::name_server)]
-    dns_server: Option<SocketAddr>,
-    /// The name under which clients reach this host.
-    #[arg(long, value_name = "NAME")]
-    host_name: Option<String>,
-    /// A file with the TSIG key for the updates: hmac-sha256:NAME:BASE64.
-    #[arg(long, value_name = "FILE")]
-    tsig_key: Option<PathBuf>,
+    #[command(flatten)]
+    dns: DnsOptions,
     /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
@@ -318,6 +314,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
             })
         }
+        Command::Dns(command) => command.run(&mut open()?, &hardware()?, clock, out),
         Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
 }
@@ -345,18 +342,7 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
 }
 
 fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Options> {
-    let key = match &serve.tsig_key {
-        Some(path) => Some(TsigKey::read(&files::read_text(path)?)?),
-        None => None,
-    };
-    let mut publications = Vec::new();
-    // clap has made sure that both are there when a domain is.
-    if let (Some(server), Some(target)) = (serve.dns_server, serve.host_name) {
-        for domain in serve.publish {
-            let (key, target) = (key.clone(), target.clone());
-            publications.push(Publication { server, domain, key, target });
-        }
-    }
+    let publications = serve.dns.publications()?;
     let limits = Limits {
         handshake: Duration::from_secs(serve.handshake_limit),
         idle: Duration::from_secs(serve.idle_limit),

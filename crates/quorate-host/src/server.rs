@@ -10,9 +10,10 @@ use crate::ledger::{Asked, EventRetention};
 use crate::report;
 use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
+use quorate_core::catalog::Catalog;
 use quorate_core::cmid_table::Observation;
 use quorate_core::hardware::Components;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ProxyUrl;
 use quorate_edge::server::{self, Limits, Peer};
@@ -73,6 +74,9 @@ pub async fn serve(
     // The first change comes after all reading: a damaged store is left as it is.
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
+    let domains = options.publications.iter().filter_map(|publication| publication.place().ok());
+    let domains: Vec<String> = domains.map(|place| place.domain).collect();
+    store.set(report::PUBLISHING, &domains.join(" "))?;
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
     let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
     if keys.is_empty() {
@@ -90,7 +94,7 @@ pub async fn serve(
         Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
     })?;
     let ledger = Ledger::start(book, options.events, clock.clone())?;
-    let answers = Answers { credentials: credentials.clone(), ledger, clock: clock.clone() };
+    let answers = Answers { credentials: credentials.clone(), ledger: ledger.clone(), clock: clock.clone() };
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
     )
@@ -102,7 +106,15 @@ pub async fn serve(
     let tasks = [
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
         tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
-        tokio::spawn(publish_daily(published, credentials, options.publications, port, clock, rhythm)),
+        tokio::spawn(publish_daily(
+            published,
+            ledger.clone(),
+            credentials,
+            options.publications,
+            port,
+            clock,
+            rhythm,
+        )),
     ];
     tracing::info!(port, "the activation host is listening");
     server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
@@ -366,6 +378,7 @@ async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mu
 /// Publishes the host. A failure is an event and never stops the host.
 async fn publish_daily(
     mut store: Store,
+    ledger: Ledger,
     credentials: Credentials,
     publications: Vec<Publication>,
     port: u16,
@@ -374,52 +387,84 @@ async fn publish_daily(
 ) {
     loop {
         let active = credentials.current();
-        let (published, everywhere) = publish(&active, &publications, port, &clock).await;
-        if let Err(error) = store.set(report::PUBLISHED, &published.join(" ")) {
-            tracing::error!(%error, next = error.next, "where the host is published cannot be noted");
-        }
+        let everywhere = publish(&mut store, &ledger, &active, &publications, port, &clock).await;
         rhythm.wait(everywhere).await;
     }
 }
 
-/// Publishes the record of every vendor for which this host answers, in every domain. Gives the domains in
-/// which it succeeded, and whether it did everywhere.
+/// An attempt to publish, for the book.
+fn dns_event(attempt: &dns::Attempt, now: Timestamp) -> Event {
+    let failure = attempt.result.as_ref().err();
+    Event {
+        at: now,
+        kind: if failure.is_some() { book::DNS_FAILED } else { book::DNS_PUBLISHED },
+        vendor: None,
+        application: None,
+        result: failure.map_or_else(|| "0".to_owned(), |error| error.code.as_str().to_owned()),
+        machine: None,
+        cmid: None,
+        fields: serde_json::json!({
+            "domain": attempt.domain,
+            "record": attempt.record.as_ref().map(ToString::to_string),
+            "removed": attempt.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "what": failure.map(|error| error.what.as_str()),
+        }),
+    }
+}
+
+/// Publishes the record of every vendor for which this host answers, in every domain, and removes those of
+/// others. Says whether it succeeded everywhere.
 async fn publish(
+    store: &mut Store,
+    ledger: &Ledger,
     active: &Active,
     publications: &[Publication],
     port: u16,
     clock: &Clock,
-) -> (Vec<String>, bool) {
-    let mut published = Vec::new();
-    let mut everywhere = true;
-    for catalog in active.serving() {
-        if publications.is_empty() {
-            let line = dns::record_line(&catalog.srv_name("YOUR.DOMAIN"), "THIS.HOST.YOUR.DOMAIN", port);
-            tracing::info!(record = line, "DNS publishing is off; add this record by hand");
-        }
-        for publication in publications {
-            let name = catalog.srv_name(&publication.domain);
-            let record = publication.record_line(&name, port);
-            match publication.publish(&name, port, clock.now()).await {
-                Ok(()) => {
-                    tracing::info!(record, "DNS published");
-                    if !published.contains(&publication.domain) {
-                        published.push(publication.domain.clone());
-                    }
-                }
-                Err(error) => {
-                    everywhere = false;
-                    tracing::error!(
-                        %error,
-                        next = error.next,
-                        record,
-                        "DNS publishing failed; the record can be added by hand"
-                    );
-                }
-            }
+) -> bool {
+    let catalogs: Vec<&Catalog> = active.serving().collect();
+    if publications.is_empty() {
+        for catalog in &catalogs {
+            let record = dns::example(catalog, port);
+            tracing::info!(%record, "DNS publishing is off; add this record by hand");
         }
     }
-    (published, everywhere)
+    let attempts = dns::publish(store, publications, &catalogs, port, clock).await;
+    for attempt in &attempts {
+        let domain = &attempt.domain;
+        ledger.note(dns_event(attempt, clock.now()), None);
+        let record = attempt.record.as_ref().map(tracing::field::display);
+        let removed = |text: &dyn std::fmt::Display| tracing::info!(record = %text, "removed from DNS");
+        match &attempt.result {
+            Ok(()) => {
+                if let Some(record) = record {
+                    tracing::info!(record, "DNS published");
+                }
+                attempt.removed.iter().for_each(|record| removed(record));
+            }
+            Err(error) if record.is_some() => tracing::error!(
+                domain,
+                %error,
+                next = error.next,
+                record,
+                "DNS publishing failed; the record can be added by hand"
+            ),
+            Err(error) => tracing::error!(domain, %error, next = error.next, "DNS publishing failed"),
+        }
+    }
+    match dns::left(store, publications) {
+        Ok(left) => {
+            for published in left {
+                tracing::warn!(
+                    record = %published.record,
+                    "this host is not to be published in that domain any more; `quorate-host dns withdraw` \
+                     removes the record"
+                );
+            }
+        }
+        Err(error) => tracing::error!(%error, next = error.next, "what was published cannot be read"),
+    }
+    attempts.iter().all(|attempt| attempt.result.is_ok())
 }
 
 /// A request is below 400 bytes.

@@ -5,6 +5,10 @@
 //! returns; the key revision lets the daemon notice what a command has changed. Key ids and application ids
 //! are each vendor's own, so whatever is kept by one is kept by its vendor as well.
 
+mod published;
+
+pub use published::{Place, Published};
+
 use quorate_core::hardware::Components;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
@@ -349,6 +353,21 @@ CREATE TABLE host_key (
 ) STRICT;
 CREATE TABLE key_revision (revision INTEGER NOT NULL) STRICT;
 INSERT INTO key_revision (revision) VALUES (1);
+CREATE TABLE published (
+    -- Another each time that the record is sent.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    domain TEXT NOT NULL,
+    server TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    ttl INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    weight INTEGER NOT NULL,
+    port INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    -- When the name server last gave it out.
+    seen INTEGER,
+    UNIQUE (domain, server, owner, priority, weight, port, target)
+) STRICT;
 PRAGMA user_version = 1;
 ";
 
