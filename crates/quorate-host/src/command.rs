@@ -1,6 +1,7 @@
 //! The command line of `quorate-host`.
 
 mod dns;
+mod safekeeping;
 
 use crate::book::{EventFilter, Location};
 use crate::keys::{self, HostKey, Installed};
@@ -21,6 +22,7 @@ use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
 use quorate_edge::server::Limits;
+use safekeeping::Safekeeping;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -155,6 +157,8 @@ enum Command {
     /// The host's records in DNS: show them, publish the host now, withdraw it.
     #[command(subcommand)]
     Dns(DnsCommand),
+    #[command(flatten)]
+    Safekeeping(Safekeeping),
     #[command(flatten)]
     HelpFiles(HelpFiles),
 }
@@ -315,6 +319,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             })
         }
         Command::Dns(command) => command.run(&mut open()?, &hardware()?, clock, out),
+        Command::Safekeeping(command) => command.run(&directory, out),
         Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
 }
