@@ -168,7 +168,7 @@ async fn requests_that_never_end_do_not_hold_the_host() {
 async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
     let site = Site::activated();
     let mut answered = HashSet::new();
-    for round in 1..=5 {
+    for round in 1..=50 {
         let mut host = site.serve(&[]);
         let mut asking = JoinSet::new();
         for _ in 0..8 {
@@ -179,7 +179,8 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
                 host.address,
             ));
         }
-        tokio::time::sleep(Duration::from_millis(100 + 50 * round)).await;
+        // At another moment of the work each time.
+        tokio::time::sleep(Duration::from_millis(60 + 37 * round % 150)).await;
         host.kill();
         let new: Vec<String> = asking.join_all().await.into_iter().flatten().collect();
         assert!(!new.is_empty(), "nobody was answered in round {round}");
@@ -191,6 +192,9 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
         drop(book);
         assert_eq!(answered.difference(&counted).count(), 0, "machines are missing after round {round}");
 
+        if round % 10 != 0 {
+            continue;
+        }
         let host = site.serve(&[]);
         let first = ask_once(&site, host.address).await;
         assert!(counted.insert(first));
