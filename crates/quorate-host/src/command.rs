@@ -2,6 +2,7 @@
 
 use crate::dns::{Publication, TsigKey};
 use crate::keys::{self, HostKey, Installed};
+use crate::limit;
 use crate::report;
 use crate::server::{self, Options};
 use crate::store::Store;
@@ -15,6 +16,7 @@ use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
+use quorate_edge::rate::Rate;
 use quorate_edge::server::Limits;
 use std::ffi::OsString;
 use std::io::Write;
@@ -121,6 +123,12 @@ struct Serve {
     /// Close a connection without a request after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_limit: u64,
+    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = quorate_edge::server::CONNECTIONS_PER_ADDRESS)]
+    connections_per_address: u32,
+    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
+    requests_per_address: u32,
 }
 
 /// Runs the program.
@@ -250,10 +258,12 @@ fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Opt
     let limits = Limits {
         handshake: Duration::from_secs(serve.handshake_limit),
         idle: Duration::from_secs(serve.idle_limit),
+        per_address: Rate::per_second(serve.connections_per_address),
         ..Limits::default()
     };
     let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
-    Ok(Options { limits, publications, proxy, ..Options::new(directory, hardware) })
+    let requests_per_address = Rate::per_second(serve.requests_per_address);
+    Ok(Options { limits, requests_per_address, publications, proxy, ..Options::new(directory, hardware) })
 }
 
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod documents;
 pub mod keys;
 pub mod ledger;
+pub mod limit;
 pub mod report;
 pub mod server;
 pub mod store;

@@ -5,6 +5,7 @@ use crate::dns::{self, Publication};
 use crate::documents;
 use crate::keys::Installed;
 use crate::ledger::{self, Ledger};
+use crate::limit::{self, Limit};
 use crate::report;
 use crate::store::{Account, Store};
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
@@ -13,6 +14,7 @@ use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ProxyUrl;
+use quorate_edge::rate::Rate;
 use quorate_edge::server::{self, Limits, Peer};
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
@@ -33,6 +35,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Time limits and numbers of connections.
     pub limits: Limits,
+    /// Requests of one address.
+    pub requests_per_address: Option<Rate>,
     /// Where the host is published.
     pub publications: Vec<Publication>,
     /// The machine that this is: a key that was installed on another is not used.
@@ -46,8 +50,15 @@ pub struct Options {
 impl Options {
     /// As `quorate-host serve` runs unless it is told otherwise.
     pub fn new(directory: PathBuf, hardware: Components) -> Self {
-        let (limits, publications) = (Limits::default(), Vec::new());
-        Self { directory, limits, publications, hardware, proxy: None, every: DAY }
+        Self {
+            directory,
+            limits: Limits::default(),
+            requests_per_address: Rate::per_second(limit::REQUESTS_PER_ADDRESS),
+            publications: Vec::new(),
+            hardware,
+            proxy: None,
+            every: DAY,
+        }
     }
 }
 
@@ -92,7 +103,9 @@ pub async fn serve(
         tokio::spawn(publish_daily(published, credentials, options.publications, port, clock, rhythm)),
     ];
     tracing::info!(port, "the activation host is listening");
-    server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
+    let limit = Limit::new(options.requests_per_address);
+    let traffic = Arc::default();
+    server::serve(listener, Some(Arc::new(tls)), limit.over(routes), options.limits, traffic, stop).await;
     for task in tasks {
         task.abort();
     }
