@@ -184,6 +184,8 @@ codes! {
     RearmRefused = "Q609", 0xC004_D307;
     /// The time in which a product runs without an activation is over.
     GraceOver = "Q610", 0xC004_F009;
+    /// The database that hosts share cannot be reached, or takes no writes for the moment.
+    DatabaseUnavailable = "Q611";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// A defect in Quorate itself: please report it.

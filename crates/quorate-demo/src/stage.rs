@@ -110,15 +110,18 @@ impl Stage {
         Store::open_or_create(&self.directory.join("host"))
     }
 
+    /// The host's book of machines.
+    pub fn host_book(&self) -> Result<Box<dyn quorate_host::book::Book>> {
+        quorate_host::book::Location::Own.open(&self.directory.join("host"))
+    }
+
     /// Starts the activation host, which publishes itself.
     pub async fn start_host(&mut self) -> Result<SocketAddr> {
         let listener = loopback().await?;
         let address = address(&listener)?;
         let publication = Publication {
-            server: self.name_server.address,
-            domain: DOMAIN.to_owned(),
             key: Some(TsigKey::read(&files::read_text(&self.name_server.key_file)?)?),
-            target: HOST.to_owned(),
+            ..Publication::new(DOMAIN, self.name_server.address, HOST)
         };
         let hardware = Machine::read(None)?.components();
         let options = Options {

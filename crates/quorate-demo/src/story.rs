@@ -94,12 +94,13 @@ pub async fn tell(plot: Plot, stage: &mut Stage, out: &mut impl Write) -> Result
 pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let now = stage.clock.now();
     let store = stage.host_store()?;
+    let mut book = stage.host_book()?;
     let host_key = HostKey::select(&store, None, now)?;
     let client = stage.open_client(1)?;
     let hardware = Machine::read(None)?.components();
     let text = format!(
         "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
-        quorate_host::report::dlv(&store, &host_key, &hardware, now)?,
+        quorate_host::report::dlv(&store, &mut *book, &host_key, &hardware, now)?,
         quorate_client::report::status(&client.status()?),
     );
     print(out, &text)

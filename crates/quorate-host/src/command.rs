@@ -1,15 +1,20 @@
 //! The command line of `quorate-host`.
 
-use crate::dns::{Publication, TsigKey};
+mod dns;
+
+use crate::book::{EventFilter, Location};
 use crate::keys::{self, HostKey, Installed};
 use crate::limit;
+use crate::listing::{self, ClientFilter, Form};
 use crate::report;
 use crate::server::{self, Options};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
-use quorate_core::Result;
+use dns::{DnsCommand, DnsOptions};
 use quorate_core::hardware::Components;
+use quorate_core::identifier::quoted;
 use quorate_core::product_key::KeyId;
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::help_files::HelpFiles;
 use quorate_edge::command_line::slash_forms::QUORATE_HOST;
@@ -21,7 +26,7 @@ use quorate_edge::server::Limits;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,6 +47,10 @@ struct Arguments {
     /// Play the machine that this file describes, for tests and demonstrations.
     #[arg(long, value_name = "FILE", env = "QUORATE_MACHINE", hide_env_values = true, global = true)]
     machine: Option<PathBuf>,
+    /// Keep machines, statistics and events in this PostgreSQL, which several hosts may share, instead of in the host's
+    /// directory: a connection string, or "@FILE" for a file that holds one.
+    #[arg(long, value_name = "URL", env = "QUORATE_HOST_DATABASE", hide_env_values = true, global = true)]
+    database: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -91,8 +100,63 @@ enum Command {
         /// An activation id, key id or the last five characters of a key, or "all".
         id: Option<String>,
     },
+    /// List the machines that have asked: who is licensed, since when, until when.
+    Clients {
+        /// Only those whose name holds this text.
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        /// Only those of this application, by its id.
+        #[arg(long, value_name = "APPLICATION_ID")]
+        application: Option<String>,
+        /// Only those that are licensed.
+        #[arg(long, conflicts_with = "unlicensed")]
+        licensed: bool,
+        /// Only those that are not licensed.
+        #[arg(long)]
+        unlicensed: bool,
+        /// Only those whose license ends within this time, as in 30d.
+        #[arg(long, value_name = "INTERVAL")]
+        ending_within: Option<Interval>,
+        /// Only those that have not asked for this long, as in 7d.
+        #[arg(long, value_name = "INTERVAL")]
+        silent_for: Option<Interval>,
+        /// Print comma-separated values.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what happened: one event for each request, by the fields of event 12290.
+    Events {
+        /// None before this time (RFC 3339), or not older than this, as in 24h.
+        #[arg(long, value_name = "TIME|INTERVAL")]
+        since: Option<String>,
+        /// None from this time on (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
+        /// Of this kind only: 12290 requests, 12293 and 12294 DNS publishing.
+        #[arg(long, value_name = "NUMBER")]
+        kind: Option<u32>,
+        /// Of this machine only, by its name or CMID.
+        #[arg(long, value_name = "NAME|CMID")]
+        client: Option<String>,
+        /// Only those that failed.
+        #[arg(long)]
+        failed: bool,
+        /// The newest so many.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the activation host.
+    #[command(mut_arg("publish", |arg| arg.requires("dns_server").requires("host_name")))]
     Serve(Serve),
+    /// The host's records in DNS: show them, publish the host now, withdraw it.
+    #[command(subcommand)]
+    Dns(DnsCommand),
     #[command(flatten)]
     HelpFiles(HelpFiles),
 }
@@ -102,18 +166,8 @@ struct Serve {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from(([0u16; 8], quorate_proto::DEFAULT_PORT)))]
     listen: SocketAddr,
-    /// Publish the host in this domain by dynamic DNS update; may be repeated.
-    #[arg(long, value_name = "DOMAIN", requires_all = ["dns_server", "host_name"])]
-    publish: Vec<String>,
-    /// The primary name server of these domains.
-    #[arg(long, value_name = "ADDRESS[:PORT]", value_parser = command_line::name_server)]
-    dns_server: Option<SocketAddr>,
-    /// The name under which clients reach this host.
-    #[arg(long, value_name = "NAME")]
-    host_name: Option<String>,
-    /// A file with the TSIG key for the updates: hmac-sha256:NAME:BASE64.
-    #[arg(long, value_name = "FILE")]
-    tsig_key: Option<PathBuf>,
+    #[command(flatten)]
+    dns: DnsOptions,
     /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
@@ -129,6 +183,9 @@ struct Serve {
     /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
     #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
     requests_per_address: u32,
+    /// Offer /metrics (Prometheus) and /healthz here: plain HTTP for the loopback or the monitoring's network.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 /// Runs the program.
@@ -144,7 +201,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let now = clock.now();
     let directory = arguments.dir;
+    let location = location(arguments.database)?;
     let open = || Store::open(&directory);
+    // A book of one's own is where the host is.
+    let book = || open().and_then(|_| location.open(&directory));
     let hardware = || Machine::read(arguments.machine.as_deref()).map(|machine| machine.components());
     // A key is activated on the machine on which it was installed.
     let select_here = |store: &Store, name: Option<&str>| -> Result<HostKey> {
@@ -221,7 +281,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             for (index, installed) in keys.into_iter().enumerate() {
                 let separator = if index == 0 { "" } else { "\n" };
                 let text = match &installed.key {
-                    Ok(key) => report::dlv(&store, key, &hardware, now)?,
+                    Ok(key) => report::dlv(&store, &mut *book()?, key, &hardware, now)?,
                     Err(error) if alone => return Err(error.clone()),
                     Err(error) => report::unreadable(&installed, error),
                 };
@@ -229,32 +289,71 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             }
             Ok(())
         }
+        Command::Clients {
+            name,
+            application,
+            licensed,
+            unlicensed,
+            ending_within,
+            silent_for,
+            csv,
+            json,
+        } => {
+            let licensed = (licensed || unlicensed).then_some(licensed);
+            let filter = ClientFilter { name, application, licensed, ending_within, silent_for };
+            let mut clients = book()?.clients()?;
+            clients.retain(|client| filter.wants(client, now));
+            let form = match (csv, json) {
+                (true, _) => Form::Csv,
+                (_, true) => Form::Json,
+                _ => Form::Text,
+            };
+            listing::clients(out, &clients, form, now)
+        }
+        Command::Events { since, until, kind, client, failed, limit, json } => {
+            let since = since.map(|since| since_when(&since, now)).transpose()?;
+            let filter = EventFilter { since, until, kind, machine: client, failed, limit };
+            listing::events(out, &book()?.events(&filter)?, json)
+        }
         Command::Serve(serve) => {
             command_line::start_log();
             let listen = serve.listen;
-            let options = options(directory, hardware()?, serve)?;
+            let options =
+                Options { book: location.clone(), ..options(directory.clone(), hardware()?, serve)? };
             quorate_edge::server::runtime()?.block_on(async {
                 let listener = quorate_edge::server::listen(listen).await?;
                 server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
             })
         }
+        Command::Dns(command) => command.run(&mut open()?, &hardware()?, clock, out),
         Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
 }
 
+/// Where the book is: what was given, or what a file holds, where no list of processes shows it.
+fn location(database: Option<String>) -> Result<Location> {
+    Ok(match database {
+        None => Location::Own,
+        Some(given) => match given.strip_prefix('@') {
+            Some(file) => Location::Postgres(files::read_text(Path::new(file))?.trim().to_owned()),
+            None => Location::Postgres(given),
+        },
+    })
+}
+
+fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
+    let ago = text.parse::<Interval>().map(|interval| interval.before(now)).ok();
+    ago.or_else(|| text.parse().ok()).ok_or_else(|| {
+        Error::new(
+            Code::RequestInvalid,
+            format!("{} is neither a time nor an interval", quoted(text)),
+            "write it as in \"2026-03-01T08:00:00Z\" or \"24h\"",
+        )
+    })
+}
+
 fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Options> {
-    let key = match &serve.tsig_key {
-        Some(path) => Some(TsigKey::read(&files::read_text(path)?)?),
-        None => None,
-    };
-    let mut publications = Vec::new();
-    // clap has made sure that both are there when a domain is.
-    if let (Some(server), Some(target)) = (serve.dns_server, serve.host_name) {
-        for domain in serve.publish {
-            let (key, target) = (key.clone(), target.clone());
-            publications.push(Publication { server, domain, key, target });
-        }
-    }
+    let publications = serve.dns.publications()?;
     let limits = Limits {
         handshake: Duration::from_secs(serve.handshake_limit),
         idle: Duration::from_secs(serve.idle_limit),
@@ -263,7 +362,15 @@ fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Opt
     };
     let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
     let requests_per_address = Rate::per_second(serve.requests_per_address);
-    Ok(Options { limits, requests_per_address, publications, proxy, ..Options::new(directory, hardware) })
+    let monitoring = serve.metrics;
+    Ok(Options {
+        limits,
+        requests_per_address,
+        publications,
+        proxy,
+        monitoring,
+        ..Options::new(directory, hardware)
+    })
 }
 
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,

@@ -1,274 +1,297 @@
-//! DNS publishing: an SRV record by dynamic update (RFC 2136), signed with TSIG (RFC 8945).
+//! DNS publishing: an SRV record for each vendor in each domain, by dynamic update (RFC 2136), signed with
+//! TSIG (RFC 8945).
 //!
-//! The host adds its own record and touches no other, so that several hosts stand side by side; adding it
-//! again changes nothing. Afterwards it asks the server for the record, since an update that was accepted
-//! and is not visible helps nobody. The exchange is done on plain sockets rather than by a client library
-//! because the libraries hide a server's refusal when they can't verify the signature on it, as a server
-//! that does not know the key can't sign.
+//! The host adds its own record and removes only what it has itself published before and does not mean any
+//! more, so that several hosts stand side by side; publishing again changes nothing. What it has published is
+//! in its store. Afterwards it asks the server, since an update that was accepted and is not visible helps
+//! nobody. Each name in each domain is an update of its own: one that fails keeps no other from its turn.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode, update_message};
-use hickory_proto::rr::rdata::SRV;
-use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, TSigner};
-use quorate_core::identifier::quoted;
-use quorate_core::{Code, Error, Result, Timestamp};
-use quorate_edge::random;
+mod name_server;
+mod record;
+mod tsig;
+
+pub use record::SrvRecord;
+pub use tsig::TsigKey;
+
+use crate::store::{Place, Published, Store};
+use name_server::{Failed, NameServer};
+use quorate_core::catalog::Catalog;
+use quorate_core::{Error, Result};
+use quorate_edge::clock::Clock;
 use std::net::SocketAddr;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
 
-/// Where a host is published.
+/// Where and how a host is published: one domain.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The primary name server of the domain.
-    pub server: SocketAddr,
     /// The domain, which is the zone that is updated.
     pub domain: String,
+    /// The primary name server of the domain.
+    pub server: SocketAddr,
     /// The key that permits the update.
     pub key: Option<TsigKey>,
     /// The name under which clients reach this host.
     pub target: String,
+    /// Hosts with the lowest priority are asked first.
+    pub priority: u16,
+    /// The share of this host among those of one priority.
+    pub weight: u16,
+    /// For how many seconds the record may be cached.
+    pub ttl: u32,
 }
 
-/// A shared key for signing updates, in the form that `dig -y` has: `hmac-sha256:name:base64`.
-#[derive(Clone)]
-pub struct TsigKey(TSigner);
-
-impl TsigKey {
-    /// Reads a key. The text is secret, so errors do not repeat it.
-    pub fn read(text: &str) -> Result<Self> {
-        let invalid = |what: &str| {
-            Error::new(
-                Code::DocumentInvalid,
-                format!("the TSIG key cannot be used: {what}"),
-                "the file holds one line, hmac-sha256:NAME:BASE64, as `dig -y` takes it",
-            )
-        };
-        let parts: Vec<&str> = text.trim().split(':').collect();
-        let [algorithm, name, secret] = parts[..] else {
-            return Err(invalid("it has not three parts"));
-        };
-        let algorithm = match algorithm {
-            "hmac-sha256" => TsigAlgorithm::HmacSha256,
-            "hmac-sha384" => TsigAlgorithm::HmacSha384,
-            "hmac-sha512" => TsigAlgorithm::HmacSha512,
-            _ => return Err(invalid("its algorithm is none of hmac-sha256, hmac-sha384, hmac-sha512")),
-        };
-        let name = Name::from_ascii(name).map_err(|_| invalid("its name is not a domain name"))?;
-        let secret = BASE64.decode(secret).map_err(|_| invalid("its secret is not base64"))?;
-        TSigner::new(secret, algorithm, name, FUDGE)
-            .map(Self)
-            .map_err(|_| invalid("its algorithm is not supported"))
-    }
-}
-
-impl std::fmt::Debug for TsigKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TsigKey(…)")
-    }
+/// One name in one domain: what was to be done there, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The domain.
+    pub domain: String,
+    /// The record that this host is to have there; none when its own are only removed.
+    pub record: Option<SrvRecord>,
+    /// Own records of this host that are removed.
+    pub removed: Vec<SrvRecord>,
+    /// Whether the server gives out just that.
+    pub result: Result<()>,
 }
 
 impl Publication {
-    /// The record as it stands in a zone file, for adding it by hand.
-    pub fn record_line(&self, srv_name: &str, port: u16) -> String {
-        record_line(srv_name, &self.target, port)
+    /// A publication with the defaults.
+    pub fn new(domain: impl Into<String>, server: SocketAddr, target: impl Into<String>) -> Self {
+        Self {
+            domain: domain.into(),
+            server,
+            key: None,
+            target: target.into(),
+            priority: PRIORITY,
+            weight: WEIGHT,
+            ttl: TTL,
+        }
     }
 
-    /// Publishes the SRV record of a host on `port` and confirms that the server gives it out.
-    pub async fn publish(&self, srv_name: &str, port: u16, now: Timestamp) -> Result<()> {
-        let zone = self.name(&self.domain)?;
-        let owner = self.name(srv_name)?;
-        let target = self.name(&self.target)?;
-        if !zone.zone_of(&owner) {
-            return Err(
-                self.failed(&format!("{srv_name} is not in the domain"), "give the domain with --publish")
-            );
-        }
-        let record =
-            Record::from_rdata(owner.clone(), TTL, RData::SRV(SRV::new(PRIORITY, WEIGHT, port, target)));
-        self.update(update_message::append(record.clone().into(), zone, false, false), now).await?;
-        if self.query(&owner).await?.iter().any(|answer| answer.data == record.data) {
-            return Ok(());
-        }
-        Err(self.failed(
-            "the server accepted the update but does not give the record out",
-            "look for a second primary server of the domain, and name the right one with --dns-server",
-        ))
+    /// The record of this host for a vendor's clients.
+    pub fn record(&self, catalog: &Catalog, port: u16) -> Result<SrvRecord> {
+        Ok(SrvRecord {
+            owner: record::name(&catalog.srv_name(&self.domain))?.to_ascii(),
+            ttl: self.ttl,
+            priority: self.priority,
+            weight: self.weight,
+            port,
+            target: record::host_name(&self.target)?.to_ascii(),
+        })
     }
 
-    async fn update(&self, mut message: Message, now: Timestamp) -> Result<()> {
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        let mut verifier = match &self.key {
-            Some(key) => message.finalize(&key.0, seconds).map_err(|error| self.internal(&error))?,
+    /// Where that is.
+    pub fn place(&self) -> Result<Place> {
+        Ok(Place { domain: domain(&self.domain)?, server: self.server })
+    }
+
+    fn wanted(&self, catalogs: &[&Catalog], port: u16) -> Result<Wanted> {
+        let mut records: Vec<SrvRecord> = Vec::new();
+        for catalog in catalogs {
+            let record = self.record(catalog, port)?;
+            // Vendors may share a name of their service.
+            if !records.contains(&record) {
+                records.push(record);
+            }
+        }
+        Ok(Wanted { place: self.place()?, records })
+    }
+}
+
+/// A domain's name as the store has it.
+pub fn domain(text: &str) -> Result<String> {
+    Ok(record::host_name(text)?.to_ascii().trim_end_matches('.').to_owned())
+}
+
+/// The publications that were made before, without their keys, which are not kept.
+pub fn remembered(store: &Store) -> Result<Vec<Publication>> {
+    let mut publications: Vec<Publication> = Vec::new();
+    for Published { place, record, .. } in store.published()? {
+        let known = |known: &Publication| known.domain == place.domain && known.server == place.server;
+        // The newest comes first, and tells how it was meant last.
+        if !publications.iter().any(known) {
+            let SrvRecord { ttl, priority, weight, target, .. } = record;
+            let Place { domain, server } = place;
+            publications.push(Publication { domain, server, key: None, target, priority, weight, ttl });
+        }
+    }
+    publications.reverse();
+    Ok(publications)
+}
+
+/// The record to add by hand as long as nobody has said where.
+pub fn example(catalog: &Catalog, port: u16) -> SrvRecord {
+    SrvRecord {
+        owner: catalog.srv_name("YOUR.DOMAIN"),
+        ttl: TTL,
+        priority: PRIORITY,
+        weight: WEIGHT,
+        port,
+        target: "THIS.HOST.YOUR.DOMAIN.".to_owned(),
+    }
+}
+
+/// Publishes this host in every domain for the vendors of these catalogs, and removes what it has published
+/// before in these domains otherwise, or for other vendors.
+pub async fn publish(
+    store: &mut Store,
+    publications: &[Publication],
+    catalogs: &[&Catalog],
+    port: u16,
+    clock: &Clock,
+) -> Vec<Attempt> {
+    let wanted: Vec<Result<Wanted>> =
+        publications.iter().map(|publication| publication.wanted(catalogs, port)).collect();
+    let mut attempts = Vec::new();
+    for (publication, here) in publications.iter().zip(&wanted) {
+        let all = wanted.iter().flatten().collect::<Vec<_>>();
+        match here.as_ref().map_err(Error::clone).and_then(|here| plan(store, here, &all)) {
+            Ok(changes) => {
+                for change in changes {
+                    attempts.push(change.attempt(store, publication.key.as_ref(), clock).await);
+                }
+            }
+            Err(error) => attempts.push(Attempt {
+                domain: publication.domain.clone(),
+                record: None,
+                removed: Vec::new(),
+                result: Err(error),
+            }),
+        }
+    }
+    attempts
+}
+
+/// Removes every record that this host has published in places that are `chosen`, with the key for each.
+pub async fn withdraw(
+    store: &mut Store,
+    chosen: impl Fn(&Place) -> bool,
+    key: impl Fn(&Place) -> Option<TsigKey>,
+    clock: &Clock,
+) -> Result<Vec<Attempt>> {
+    let own: Vec<Published> =
+        store.published()?.into_iter().filter(|published| chosen(&published.place)).collect();
+    let mut attempts = Vec::new();
+    for change in removals(own) {
+        let key = key(&change.place);
+        attempts.push(change.attempt(store, key.as_ref(), clock).await);
+    }
+    Ok(attempts)
+}
+
+/// Records of this host in domains where it is not to be published any more.
+pub fn left(store: &Store, publications: &[Publication]) -> Result<Vec<Published>> {
+    let places: Vec<Place> = publications.iter().filter_map(|publication| publication.place().ok()).collect();
+    let mut published = store.published()?;
+    published.retain(|published| places.iter().all(|place| place.domain != published.place.domain));
+    Ok(published)
+}
+
+/// What is to be in one place.
+struct Wanted {
+    place: Place,
+    records: Vec<SrvRecord>,
+}
+
+/// What is to be done about one name in one place.
+struct Change {
+    place: Place,
+    owner: String,
+    add: Option<SrvRecord>,
+    /// Own records that are not meant any more.
+    remove: Vec<Published>,
+}
+
+/// What is to be done in one place, when this is wanted in all.
+fn plan(store: &mut Store, here: &Wanted, all: &[&Wanted]) -> Result<Vec<Change>> {
+    let (domain, server) = (&here.place.domain, here.place.server);
+    let is_used = |place: &Place| all.iter().any(|wanted| wanted.place == *place);
+    for published in store.published()? {
+        if published.place.domain == *domain && !is_used(&published.place) {
+            store.move_published(domain, published.place.server, server)?;
+        }
+    }
+    let at_home = |place: &Place| *place == here.place;
+    let mut own = store.published()?;
+    own.retain(|published| {
+        let mut wanted =
+            all.iter().filter(|wanted| at_home(&wanted.place)).flat_map(|wanted| &wanted.records);
+        at_home(&published.place) && !wanted.any(|record| *record == published.record)
+    });
+    let mut changes = removals(own);
+    for record in &here.records {
+        match changes.iter_mut().find(|change| change.owner == record.owner && change.add.is_none()) {
+            Some(change) => change.add = Some(record.clone()),
+            None => changes.push(Change {
+                place: here.place.clone(),
+                owner: record.owner.clone(),
+                add: Some(record.clone()),
+                remove: Vec::new(),
+            }),
+        }
+    }
+    Ok(changes)
+}
+
+/// The removal of all of these, by place and name.
+fn removals(own: Vec<Published>) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for published in own {
+        let (place, owner) = (published.place.clone(), published.record.owner.clone());
+        match changes.iter_mut().find(|change| change.place == place && change.owner == owner) {
+            Some(change) => change.remove.push(published),
+            None => changes.push(Change { place, owner, add: None, remove: vec![published] }),
+        }
+    }
+    changes
+}
+
+impl Change {
+    async fn attempt(self, store: &mut Store, key: Option<&TsigKey>, clock: &Clock) -> Attempt {
+        let result = self.make(store, key, clock).await;
+        let removed = self.remove.into_iter().map(|published| published.record).collect();
+        Attempt { domain: self.place.domain, record: self.add, removed, result }
+    }
+
+    async fn make(&self, store: &mut Store, key: Option<&TsigKey>, clock: &Clock) -> Result<()> {
+        let server = NameServer {
+            address: self.place.server,
+            key,
+            zone: record::name(&self.place.domain)?,
+            owner: record::name(&self.owner)?,
+        };
+        let sent = match &self.add {
+            Some(record) => Some(store.remember_published(&self.place, record)?),
             None => None,
         };
-        let wire = message.to_vec().map_err(|error| self.internal(&error))?;
-        let (answer, bytes) = self.exchange(&wire, message.id).await?;
-        if answer.response_code != ResponseCode::NoError {
-            let tsig = answer
-                .signature()
-                .and_then(|record| record.data.error.as_ref().map(|error| format!("{error:?}")));
-            return Err(self.refused(answer.response_code, tsig.as_deref()));
-        }
-        if let Some(verifier) = verifier.as_mut() {
-            verifier.verify(&bytes).map_err(|_| {
-                self.failed(
-                    "the server's answer is not signed with the key",
-                    "compare the TSIG key on both sides",
-                )
-            })?;
-        }
-        Ok(())
-    }
-
-    async fn query(&self, owner: &Name) -> Result<Vec<Record>> {
-        let mut message =
-            Message::new(u16::from_be_bytes(random::bytes()), MessageType::Query, OpCode::Query);
-        let mut query = Query::query(owner.clone(), RecordType::SRV);
-        query.set_query_class(DNSClass::IN);
-        message.add_query(query);
-        let wire = message.to_vec().map_err(|error| self.internal(&error))?;
-        let (answer, _) = self.exchange(&wire, message.id).await?;
-        match answer.response_code {
-            ResponseCode::NoError => Ok(answer.answers.clone()),
-            ResponseCode::NXDomain => Ok(Vec::new()),
-            code => Err(self.refused(code, None)),
-        }
-    }
-
-    /// One exchange over UDP or, when a message is too long for a datagram, over TCP.
-    async fn exchange(&self, wire: &[u8], id: u16) -> Result<(Message, Vec<u8>)> {
-        let over_udp = async {
-            let any: SocketAddr =
-                if self.server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-            let socket = UdpSocket::bind(any).await?;
-            // A connected socket hears of a closed port at once.
-            socket.connect(self.server).await?;
-            socket.send(wire).await?;
-            let mut buffer = vec![0; 4096];
-            loop {
-                let length = socket.recv(&mut buffer).await?;
-                if buffer[..length].starts_with(&id.to_be_bytes()) {
-                    buffer.truncate(length);
-                    return Ok::<_, std::io::Error>(buffer);
-                }
+        let remove: Vec<&SrvRecord> = self.remove.iter().map(|published| &published.record).collect();
+        if let Err(failed) = server.update(self.add.as_ref(), &remove, clock.now()).await {
+            if let (Failed::Refused(_), Some(id)) = (&failed, sent) {
+                store.forget_refused(id)?;
             }
-        };
-        let over_tcp = async {
-            let mut stream = TcpStream::connect(self.server).await?;
-            let length = u16::try_from(wire.len()).map_err(std::io::Error::other)?;
-            stream.write_all(&[&length.to_be_bytes()[..], wire].concat()).await?;
-            let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
-            stream.read_exact(&mut buffer).await?;
-            Ok::<_, std::io::Error>(buffer)
-        };
-        let exchanged = async {
-            if wire.len() <= LONGEST_DATAGRAM {
-                let answer = over_udp.await?;
-                if !Message::from_vec(&answer).is_ok_and(|answer| answer.truncation) {
-                    return Ok(answer);
-                }
+            return Err(failed.into_error());
+        }
+        let given = server.query().await?;
+        let is_added = |record: &&SrvRecord| self.add.as_ref().is_some_and(|add| add.is(record));
+        let expected = self.add.iter().map(|record| (record, true));
+        // What only gets another TTL is removed and added again.
+        let gone = remove.iter().copied().filter(|record| !is_added(record)).map(|record| (record, false));
+        for (record, is_there) in expected.chain(gone) {
+            if name_server::holds(&given, record)? != is_there {
+                let does = if is_there { "does not give out" } else { "still gives out" };
+                return Err(server.failed(
+                    &format!("the server accepted the update and {does} {record}"),
+                    "look for a second primary server of the domain, and name the right one with --dns-server",
+                ));
             }
-            over_tcp.await
-        };
-        let bytes = timeout(PATIENCE, exchanged)
-            .await
-            .map_err(|_| {
-                self.failed(
-                    &format!("the server did not answer within {} seconds", PATIENCE.as_secs()),
-                    "compare the address given with --dns-server, and the firewall on port 53",
-                )
-            })?
-            .map_err(|error: std::io::Error| {
-                self.failed(
-                    &quorate_edge::files::plain(&error),
-                    "compare the address given with --dns-server, and the firewall on port 53",
-                )
-            })?;
-        let answer = Message::from_vec(&bytes).ok().filter(|answer| answer.id == id).ok_or_else(|| {
-            self.failed("what answered is not a name server", "compare the address given with --dns-server")
-        })?;
-        Ok((answer, bytes))
-    }
-
-    fn name(&self, text: &str) -> Result<Name> {
-        let mut name = Name::from_ascii(text).map_err(|_| {
-            Error::new(
-                Code::AddressInvalid,
-                format!("{} is not a domain name", quoted(text)),
-                "write it as in \"corp.example.com\"",
-            )
-        })?;
-        name.set_fqdn(true);
-        Ok(name)
-    }
-
-    fn refused(&self, code: ResponseCode, tsig: Option<&str>) -> Error {
-        let because = tsig.map(|error| format!(", TSIG {error}")).unwrap_or_default();
-        let next = match (tsig, code) {
-            (Some("BadTime"), _) => "set the clocks of this host and of the name server",
-            (Some(_), _) => "compare the TSIG key's name and secret on both sides",
-            (None, ResponseCode::Refused) => {
-                "permit updates for this host's TSIG key, or add the record by hand"
-            }
-            _ => "name the domain's primary server with --dns-server, or add the record by hand",
-        };
-        self.failed(&format!("the server answers {code}{because}"), next)
-    }
-
-    fn failed(&self, why: &str, next: &str) -> Error {
-        Error::new(
-            Code::DnsUpdateFailed,
-            format!("{} cannot be published by {}: {why}", self.domain, self.server),
-            next,
-        )
-    }
-
-    fn internal(&self, error: &dyn std::fmt::Display) -> Error {
-        Error::new(Code::Internal, format!("a DNS message cannot be made ({error})"), "please report this")
+        }
+        let gone: Vec<i64> = self.remove.iter().map(|published| published.id).collect();
+        let there = sent.zip(self.add.as_ref().map(|record| record.ttl));
+        store.confirm_published(there, &gone, clock.now())
     }
 }
 
-/// An SRV record as it stands in a zone file.
-pub fn record_line(srv_name: &str, target: &str, port: u16) -> String {
-    format!("{srv_name} {TTL} IN SRV {PRIORITY} {WEIGHT} {port} {}.", target.trim_end_matches('.'))
-}
-
-// The documented defaults of a published host.
-const TTL: u32 = 3_600;
-const PRIORITY: u16 = 0;
-const WEIGHT: u16 = 0;
-/// Seconds that the clocks of a signed update may differ, as RFC 8945 recommends.
-const FUDGE: u16 = 300;
-const LONGEST_DATAGRAM: usize = 512;
-const PATIENCE: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tsig_key_is_read_and_never_shown() {
-        let key = TsigKey::read("hmac-sha256:quorate.:c2VjcmV0\n").unwrap();
-        assert_eq!(format!("{key:?}"), "TsigKey(…)");
-        let what = |text: &str| TsigKey::read(text).unwrap_err().what;
-        assert_eq!(what("secret"), "the TSIG key cannot be used: it has not three parts");
-        assert_eq!(what("hmac-sha256:quorate.:***"), "the TSIG key cannot be used: its secret is not base64");
-        assert_eq!(
-            what("hmac-md5:quorate.:c2VjcmV0"),
-            "the TSIG key cannot be used: its algorithm is none of hmac-sha256, hmac-sha384, hmac-sha512"
-        );
-    }
-
-    #[test]
-    fn the_record_to_add_by_hand() {
-        assert_eq!(
-            record_line("_contoso-kms._tcp.example.com.", "kms1.example.com", 1688),
-            "_contoso-kms._tcp.example.com. 3600 IN SRV 0 0 1688 kms1.example.com."
-        );
-    }
-}
+/// As the mechanism that administrators know publishes a host.
+pub const PRIORITY: u16 = 0;
+/// Likewise.
+pub const WEIGHT: u16 = 0;
+/// Likewise: one hour.
+pub const TTL: u32 = 3_600;

@@ -4,8 +4,9 @@
 //! whoever installs the pack decides to trust it, and from then on packs of the same vendor must bring the
 //! same root.
 
+use crate::book::Account;
 use crate::documents;
-use crate::store::{Account, Documents, HostActivation, InstalledKey, PendingRequest, Store};
+use crate::store::{Documents, HostActivation, InstalledKey, PendingRequest, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::catalog::{Catalog, Channel, Sku};

@@ -5,7 +5,8 @@
 //! wait for it. When the disk refuses, the whole batch is taken back and each asker gets the error. Between
 //! batches it forgets machines whose time is over, a few at a time.
 
-use crate::store::{Account, Outcome, Seen, Store};
+use crate::book::{self, Account, Book, Clerk, Event, Outcome, Seen, Wanted, Writes};
+use crate::metrics::Meter;
 use quorate_core::activation::ActivationRequest;
 use quorate_core::catalog::Products;
 use quorate_core::cmid_table::{CmidTable, Machine, Observation};
@@ -13,7 +14,7 @@ use quorate_core::identifier::{ApplicationId, Cmid};
 use quorate_core::policy::Policy;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -22,13 +23,49 @@ use tokio::sync::oneshot;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     entries: SyncSender<Entry>,
+    meter: Meter,
+}
+
+/// A request that is to be counted, with what the policy of its product says.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Where.
+    pub account: Account,
+    /// What was asked.
+    pub request: ActivationRequest,
+    /// From which address.
+    pub address: String,
+    /// When.
+    pub at: Timestamp,
+    /// How long machines of the application are counted.
+    pub retention: Interval,
+    /// How many the product needs.
+    pub threshold: u32,
+    /// How long it is activated by an answer that is enough.
+    pub validity: Interval,
+}
+
+/// How long events are kept, and how many at most.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRetention {
+    /// How long.
+    pub age: Interval,
+    /// How many.
+    pub most: u64,
+}
+
+impl Default for EventRetention {
+    /// A quarter of a year, and some hundred megabytes.
+    fn default() -> Self {
+        Self { age: Interval::days(90), most: 1_000_000 }
+    }
 }
 
 impl Ledger {
-    /// Starts the thread over a store.
-    pub fn start(store: Store, clock: Clock) -> Result<Self> {
+    /// Starts the thread over a book.
+    pub fn start(book: Box<dyn Book>, retention: EventRetention, clock: Clock, meter: Meter) -> Result<Self> {
         let (entries, queue) = sync_channel(QUEUE);
-        let keeper = Keeper { store, tables: HashMap::new(), clock };
+        let keeper = Keeper { book, tables: BTreeMap::new(), retention, clock, meter: meter.clone() };
         std::thread::Builder::new().name("ledger".to_owned()).spawn(move || keeper.run(&queue)).map_err(
             |error| {
                 Error::new(
@@ -38,38 +75,35 @@ impl Ledger {
                 )
             },
         )?;
-        Ok(Self { entries })
+        Ok(Self { entries, meter })
     }
 
     /// Counts a machine. When this returns, the count is durable.
-    pub async fn count(
-        &self,
-        account: Account,
-        request: &ActivationRequest,
-        retention: Interval,
-        now: Timestamp,
-    ) -> Result<Observation> {
+    pub async fn count(&self, asked: Asked) -> Result<Observation> {
         let (answer, answered) = oneshot::channel();
-        let seen = Seen {
-            account,
-            cmid: request.cmid,
-            hardware: request.hardware,
-            at: now,
-            name: request.machine_name.clone(),
-        };
-        self.send(Entry::Counted { seen, retention, outcome: Outcome::Answered(request.status), answer })?;
+        self.send(Entry::Counted { asked: Box::new(asked), answer })?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Notes a refused request in the statistics, when there is time for it.
-    pub fn note_failure(&self, account: Account) {
-        if let Err(error) = self.send(Entry::Failed(account)) {
-            tracing::debug!(%error, "a failed request is missing from the statistics");
+    /// Notes something that happened, when there is time for it; a refused request counts in the statistics of its
+    /// account.
+    pub fn note(&self, event: Event, refused: Option<Account>) {
+        if let Err(error) = self.send(Entry::Noted { event: Box::new(event), refused }) {
+            tracing::debug!(%error, "an event is missing from the book");
         }
     }
 
+    /// Finds out whether the book takes requests: it is opened for writing and nothing is written.
+    pub async fn probe(&self) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Entry::Probe { answer })?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
     fn send(&self, entry: Entry) -> Result<()> {
-        self.entries.try_send(entry).map_err(|error| match error {
+        // Before it is sent: the thread may take it at once.
+        self.meter.queued();
+        self.entries.try_send(entry).inspect_err(|_| self.meter.taken(1)).map_err(|error| match error {
             TrySendError::Full(_) => Error::new(
                 Code::Busy,
                 format!("the host has {QUEUE} requests waiting and takes no more for the moment"),
@@ -89,26 +123,25 @@ pub fn retention(products: &Products, application: ApplicationId) -> Interval {
 }
 
 enum Entry {
-    Counted {
-        seen: Seen,
-        retention: Interval,
-        outcome: Outcome,
-        answer: oneshot::Sender<Result<Observation>>,
-    },
-    Failed(Account),
+    Counted { asked: Box<Asked>, answer: oneshot::Sender<Result<Observation>> },
+    Noted { event: Box<Event>, refused: Option<Account> },
+    Probe { answer: oneshot::Sender<Result<()>> },
 }
 
 /// What the thread owns.
 struct Keeper {
-    store: Store,
-    tables: HashMap<Account, Counted>,
+    book: Box<dyn Book>,
+    tables: BTreeMap<Account, Counted>,
+    retention: EventRetention,
     clock: Clock,
+    meter: Meter,
 }
 
-/// The machines of an account, and how long each is counted.
+/// The machines of an account, how long each is counted, and how far the book has been read.
 struct Counted {
     retention: Interval,
     table: CmidTable,
+    cursor: Option<i64>,
 }
 
 impl Keeper {
@@ -129,15 +162,21 @@ impl Keeper {
         }
     }
 
-    /// Forgets some of the machines whose time is over. Gives how long to wait before the next.
+    /// Forgets some of the machines and events whose time is over. Gives how long to wait before the next.
     fn forget(&mut self) -> Duration {
         let now = self.clock.now();
-        let mut more = false;
+        let mut forgotten = Vec::new();
         for (account, counted) in &self.tables {
-            match self.store.forget(account, counted.table.cutoff(now), FORGET) {
+            forgotten.push(self.book.forget(account, counted.table.cutoff(now), now, FORGET));
+        }
+        let before = self.retention.age.before(now);
+        forgotten.push(self.book.forget_events(before, self.retention.most, FORGET));
+        let mut more = false;
+        for forgotten in forgotten {
+            match forgotten {
                 Ok(forgotten) => more |= forgotten == FORGET,
                 Err(error) => {
-                    tracing::warn!(%error, next = error.next, "old machines could not be forgotten")
+                    tracing::warn!(%error, next = error.next, "what is old could not be forgotten")
                 }
             }
         }
@@ -145,72 +184,159 @@ impl Keeper {
     }
 
     fn commit(&mut self, batch: Vec<Entry>) {
-        self.drop_outdated(&batch);
-        let mut seen = Vec::new();
-        let mut outcomes = Vec::new();
-        let mut answers = Vec::new();
-        let mut undo: Vec<(Account, Cmid, Option<Machine>)> = Vec::new();
-        for entry in batch {
-            match entry {
-                Entry::Failed(account) => outcomes.push((account, Outcome::Failed)),
-                Entry::Counted { seen: machine, retention, outcome, answer } => {
-                    let account = machine.account.clone();
-                    let table = match self.table(&account, retention, machine.at) {
-                        Ok(table) => table,
-                        Err(error) => {
-                            // The asker may have gone; then nobody needs the answer.
-                            let _ = answer.send(Err(error));
-                            continue;
-                        }
-                    };
-                    undo.push((account.clone(), machine.cmid, table.machine(machine.cmid)));
-                    let observation = table.observe(machine.cmid, machine.hardware, machine.at);
-                    outcomes.push((account, outcome));
-                    if !observation.clone {
-                        seen.push(machine);
+        let (entries, started) = (batch.len(), Instant::now());
+        self.meter.taken(entries);
+        let wanted = self.wanted(&batch);
+        let mut clerk = Batch {
+            tables: &mut self.tables,
+            batch,
+            answers: Vec::new(),
+            probes: Vec::new(),
+            undo: Vec::new(),
+        };
+        let kept = self.book.commit(&wanted, &mut clerk);
+        self.meter.committed(entries, started.elapsed(), kept.is_ok());
+        let Batch { answers, probes, undo, batch, .. } = clerk;
+        match &kept {
+            Ok(cursors) => {
+                for (wanted, cursor) in wanted.iter().zip(cursors) {
+                    if let Some(counted) = self.tables.get_mut(&wanted.account) {
+                        counted.cursor = Some(*cursor);
                     }
-                    answers.push((answer, observation));
                 }
             }
-        }
-        let kept = self.store.record(&seen, &outcomes);
-        if let Err(error) = &kept {
-            tracing::error!(%error, requests = answers.len(), "requests could not be kept and were refused");
-            for (account, cmid, before) in undo.into_iter().rev() {
-                if let Some(counted) = self.tables.get_mut(&account) {
-                    counted.table.undo(cmid, before);
+            Err(error) => {
+                tracing::error!(%error, requests = answers.len(), "requests could not be kept and were refused");
+                for (account, cmid, before) in undo.into_iter().rev() {
+                    if let Some(counted) = self.tables.get_mut(&account) {
+                        counted.table.undo(cmid, before);
+                    }
                 }
+                // What was read only in part is read again.
+                self.tables.retain(|_, counted| counted.cursor.is_some());
             }
         }
+        let kept = kept.map(drop);
         for (answer, observation) in answers {
+            // The asker may have gone; then nobody needs the answer.
             let _ = answer.send(kept.clone().map(|()| observation));
         }
-    }
-
-    /// The table of an account, read from the store the first time it is needed.
-    fn table(&mut self, account: &Account, retention: Interval, now: Timestamp) -> Result<&mut CmidTable> {
-        use std::collections::hash_map::Entry;
-        match self.tables.entry(account.clone()) {
-            Entry::Occupied(counted) => Ok(&mut counted.into_mut().table),
-            Entry::Vacant(place) => {
-                let mut table = CmidTable::new(retention);
-                self.store.machines(account, table.cutoff(now), |cmid, hardware, last_seen| {
-                    table.restore(cmid, Machine { hardware, last_seen });
-                })?;
-                Ok(&mut place.insert(Counted { retention, table }).table)
+        for probe in probes {
+            let _ = probe.send(kept.clone());
+        }
+        // Those that were never decided about, because the book could not even be read.
+        for entry in batch {
+            match (entry, &kept) {
+                (Entry::Counted { answer, .. }, Err(error)) => drop(answer.send(Err(error.clone()))),
+                (Entry::Probe { answer }, Err(error)) => drop(answer.send(Err(error.clone()))),
+                _ => {}
             }
         }
     }
 
-    /// Drops the tables for which a new catalog says another time, so that they are read again. Between
-    /// batches everything in a table is in the store.
-    fn drop_outdated(&mut self, batch: &[Entry]) {
+    /// The accounts whose tables a batch needs, in a fixed order. A table for which a new catalog says another time is
+    /// read again: between batches everything in it is in the book.
+    fn wanted(&mut self, batch: &[Entry]) -> Vec<Wanted> {
+        let mut wanted = BTreeMap::new();
         for entry in batch {
-            if let Entry::Counted { seen, retention, .. } = entry
-                && self.tables.get(&seen.account).is_some_and(|counted| counted.retention != *retention)
-            {
-                self.tables.remove(&seen.account);
+            let Entry::Counted { asked, .. } = entry else { continue };
+            let (account, retention) = (&asked.account, asked.retention);
+            if self.tables.get(account).is_some_and(|counted| counted.retention != retention) {
+                self.tables.remove(account);
             }
+            let counted = self.tables.entry(account.clone()).or_insert_with(|| Counted {
+                retention,
+                table: CmidTable::new(retention),
+                cursor: None,
+            });
+            let (cutoff, cursor) = (counted.table.cutoff(asked.at), counted.cursor);
+            wanted.insert(account.clone(), Wanted { account: account.clone(), cutoff, cursor });
+        }
+        wanted.into_values().collect()
+    }
+}
+
+/// A batch while it is decided about.
+struct Batch<'a> {
+    tables: &'a mut BTreeMap<Account, Counted>,
+    batch: Vec<Entry>,
+    answers: Vec<(oneshot::Sender<Result<Observation>>, Observation)>,
+    probes: Vec<oneshot::Sender<Result<()>>>,
+    undo: Vec<(Account, Cmid, Option<Machine>)>,
+}
+
+impl Clerk for Batch<'_> {
+    fn restore(&mut self, account: &Account, cmid: Cmid, machine: Machine) {
+        if let Some(counted) = self.tables.get_mut(account) {
+            counted.table.restore(cmid, machine);
+        }
+    }
+
+    fn decide(&mut self) -> Writes {
+        let mut writes = Writes::default();
+        for entry in std::mem::take(&mut self.batch) {
+            match entry {
+                Entry::Probe { answer } => self.probes.push(answer),
+                Entry::Noted { event, refused } => {
+                    writes.outcomes.extend(refused.map(|account| (account, Outcome::Failed)));
+                    writes.events.push(*event);
+                }
+                Entry::Counted { asked, answer } => {
+                    let Some(Counted { table, .. }) = self.tables.get_mut(&asked.account) else { continue };
+                    let cmid = asked.request.cmid;
+                    self.undo.push((asked.account.clone(), cmid, table.machine(cmid)));
+                    let observation = table.observe(cmid, asked.request.hardware, asked.at);
+                    writes.outcomes.push((asked.account.clone(), Outcome::Answered(asked.request.status)));
+                    writes.events.push(asked.event(observation));
+                    if !observation.clone {
+                        writes.seen.push(asked.seen(observation));
+                    }
+                    self.answers.push((answer, observation));
+                }
+            }
+        }
+        writes
+    }
+}
+
+impl Asked {
+    fn seen(&self, observation: Observation) -> Seen {
+        let request = &self.request;
+        Seen {
+            account: self.account.clone(),
+            cmid: request.cmid,
+            hardware: request.hardware,
+            at: self.at,
+            name: request.machine_name.clone(),
+            sku: request.sku,
+            status: request.status,
+            virtual_machine: request.virtual_machine,
+            address: self.address.clone(),
+            licensed_until: (observation.count >= self.threshold).then(|| self.validity.after(self.at)),
+        }
+    }
+
+    fn event(&self, observation: Observation) -> Event {
+        let request = &self.request;
+        Event {
+            at: self.at,
+            kind: book::REQUEST,
+            vendor: Some(self.account.vendor.to_string()),
+            application: Some(self.account.application.to_string()),
+            result: "0".to_owned(),
+            machine: Some(request.machine_name.clone()),
+            cmid: Some(request.cmid.to_string()),
+            fields: serde_json::json!({
+                "threshold": request.threshold,
+                "client-time": request.client_time,
+                "virtual-machine": request.virtual_machine,
+                "license-status": request.status.number(),
+                "minutes-left": request.minutes_left,
+                "activation-id": request.sku,
+                "count": observation.count,
+                "clone": observation.clone,
+                "address": self.address,
+            }),
         }
     }
 }
@@ -232,6 +358,7 @@ const FORGET_SOON: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use quorate_core::activation::Nonce;
     use quorate_core::hardware::HardwareId;
     use quorate_core::identifier::{ActivationId, Uuid};
@@ -247,7 +374,37 @@ mod tests {
 
     fn ledger(directory: &tempfile::TempDir) -> Ledger {
         let clock = Clock::new(|| Interval::days(40).after(START));
-        Ledger::start(Store::open_or_create(directory.path()).unwrap(), clock).unwrap()
+        Store::open_or_create(directory.path()).unwrap();
+        Ledger::start(book(directory), EventRetention::default(), clock, Meter::default()).unwrap()
+    }
+
+    fn book(directory: &tempfile::TempDir) -> Box<dyn Book> {
+        book::Location::Own.open(directory.path()).unwrap()
+    }
+
+    fn asked(vendor: &str, machine: u8, retention: Interval, at: Timestamp) -> Asked {
+        Asked {
+            account: office(vendor),
+            request: request(machine),
+            address: "192.0.2.1:50000".to_owned(),
+            at,
+            retention,
+            threshold: 5,
+            validity: Interval::days(180),
+        }
+    }
+
+    fn failure() -> Event {
+        Event {
+            at: START,
+            kind: book::REQUEST,
+            vendor: None,
+            application: None,
+            result: "Q303".to_owned(),
+            machine: None,
+            cmid: None,
+            fields: serde_json::Value::Null,
+        }
     }
 
     fn request(machine: u8) -> ActivationRequest {
@@ -273,14 +430,14 @@ mod tests {
         let now = START;
         let ledger = super::tests::ledger(&directory);
         for machine in 1..=4 {
-            ledger.count(office("contoso"), &request(machine), RETENTION, now).await.unwrap();
+            ledger.count(asked("contoso", machine, RETENTION, now)).await.unwrap();
         }
         drop(ledger);
         let ledger = super::tests::ledger(&directory);
-        assert_eq!(ledger.count(office("contoso"), &request(5), RETENTION, now).await.unwrap().count, 5);
-        ledger.note_failure(office("contoso"));
-        ledger.count(office("contoso"), &request(5), RETENTION, now).await.unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(ledger.count(asked("contoso", 5, RETENTION, now)).await.unwrap().count, 5);
+        ledger.note(failure(), Some(office("contoso")));
+        ledger.count(asked("contoso", 5, RETENTION, now)).await.unwrap();
+        let mut store = book(&directory);
         assert_eq!(store.count(&office("contoso"), now).unwrap(), 5);
         let statistics = store.statistics(&office("contoso")).unwrap();
         assert_eq!((statistics.total(), statistics.failed), (7, 1));
@@ -293,14 +450,12 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for machine in (1..=100u8).chain(1..=100) {
             let ledger = ledger.clone();
-            tasks.spawn(
-                async move { ledger.count(office("contoso"), &request(machine), RETENTION, START).await },
-            );
+            tasks.spawn(async move { ledger.count(asked("contoso", machine, RETENTION, START)).await });
         }
         for counted in tasks.join_all().await {
             assert!(!counted.unwrap().clone);
         }
-        assert_eq!(ledger.count(office("contoso"), &request(1), RETENTION, START).await.unwrap().count, 100);
+        assert_eq!(ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap().count, 100);
     }
 
     /// Two vendors may use one application id; a machine of the one is none of the other.
@@ -309,11 +464,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         for machine in 1..=3 {
-            ledger.count(office("contoso"), &request(machine), RETENTION, START).await.unwrap();
+            ledger.count(asked("contoso", machine, RETENTION, START)).await.unwrap();
         }
-        let other = ledger.count(office("fabrikam"), &request(1), RETENTION, START).await.unwrap();
+        let other = ledger.count(asked("fabrikam", 1, RETENTION, START)).await.unwrap();
         assert_eq!(other, Observation { count: 1, clone: false });
-        let store = Store::open(directory.path()).unwrap();
+        let mut store = book(&directory);
         assert_eq!(store.count(&office("contoso"), START).unwrap(), 3);
         assert_eq!(store.statistics(&office("fabrikam")).unwrap().total(), 1);
     }
@@ -324,9 +479,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         let later = Interval::days(20).after(START);
-        ledger.count(office("contoso"), &request(1), RETENTION, START).await.unwrap();
+        ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap();
         let count = async |machine, retention| {
-            ledger.count(office("contoso"), &request(machine), retention, later).await.unwrap().count
+            ledger.count(asked("contoso", machine, retention, later)).await.unwrap().count
         };
         assert_eq!(count(2, RETENTION).await, 2);
         assert_eq!(count(3, Interval::days(10)).await, 2);
@@ -339,9 +494,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         let lately = Interval::days(39).after(START);
-        ledger.count(office("contoso"), &request(1), RETENTION, START).await.unwrap();
-        ledger.count(office("contoso"), &request(2), RETENTION, lately).await.unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap();
+        ledger.count(asked("contoso", 2, RETENTION, lately)).await.unwrap();
+        let mut store = book(&directory);
         let started = Instant::now();
         while store.count(&office("contoso"), Timestamp::MIN).unwrap() != 1 {
             assert!(started.elapsed() < Duration::from_secs(10), "it is still there");

@@ -8,13 +8,19 @@
 //!
 //! Where to go next: [`server`].
 
+pub mod book;
 pub mod command;
 pub mod credentials;
 pub mod dns;
 pub mod documents;
+pub mod health;
+pub mod inquiries;
 pub mod keys;
 pub mod ledger;
 pub mod limit;
+pub mod listing;
+pub mod metrics;
+pub mod monitoring;
 pub mod report;
 pub mod server;
 pub mod store;

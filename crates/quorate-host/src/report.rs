@@ -1,15 +1,24 @@
 //! What `dlv` prints: every line that administrators know, for one installed key.
 
+use crate::book::{Book, Statistics};
+use crate::dns::SrvRecord;
 use crate::keys::{HostKey, Installed};
 use crate::ledger;
-use crate::store::{Statistics, Store};
+use crate::store::{Published, Store};
+use quorate_core::catalog::Catalog;
 use quorate_core::hardware::Components;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Error, Result, Timestamp};
 use std::fmt::Write;
 
 /// The full status of one key, line by line.
-pub fn dlv(store: &Store, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<String> {
+pub fn dlv(
+    store: &Store,
+    book: &mut dyn Book,
+    key: &HostKey,
+    hardware: &Components,
+    now: Timestamp,
+) -> Result<String> {
     let account = key.account();
     let application = account.application;
     let pid = match key.certificate(now) {
@@ -49,8 +58,9 @@ pub fn dlv(store: &Store, key: &HostKey, hardware: &Components, now: Timestamp) 
     match &standing {
         Ok(Some(_)) => {
             let retention = ledger::retention(&key.catalog.products, application);
-            let count = store.count(&account, retention.before(now))?;
-            service_lines(&mut text, store, count, &store.statistics(&account)?)?;
+            let count = book.count(&account, retention.before(now))?;
+            let statistics = book.statistics(&account)?;
+            service_lines(&mut text, store, key, count, &statistics, now)?;
         }
         Ok(None) => not_enabled(&mut text, "activate it with `ato`, or `dti` and `atp`"),
         Err(error) => not_enabled(&mut text, &error.next),
@@ -76,15 +86,19 @@ fn not_enabled(text: &mut String, next: &str) {
     line(text, "Activation host is not enabled on this computer", next);
 }
 
-fn service_lines(text: &mut String, store: &Store, count: u32, statistics: &Statistics) -> Result<()> {
+fn service_lines(
+    text: &mut String,
+    store: &Store,
+    key: &HostKey,
+    count: u32,
+    statistics: &Statistics,
+    now: Timestamp,
+) -> Result<()> {
     text.push_str("Activation host is enabled on this computer\n");
     line(text, "    Current count", &count.to_string());
     let port = store.setting(PORT)?.unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
     line(text, "    Listening on Port", &port);
-    match store.setting(PUBLISHED)?.filter(|domains| !domains.is_empty()) {
-        Some(domains) => line(text, "    DNS publishing enabled", &domains),
-        None => text.push_str("    DNS publishing disabled\n"),
-    }
+    dns_lines(text, store, &key.catalog, now)?;
     line(text, "    Priority", "as the system runs it (the host does not change it)");
     text.push_str("Cumulative requests received from clients\n");
     line(text, "    Total requests received", &statistics.total().to_string());
@@ -101,6 +115,41 @@ fn service_lines(text: &mut String, store: &Store, count: u32, statistics: &Stat
     Ok(())
 }
 
+/// Where this vendor's clients find the host: what the name server was last seen to give out.
+fn dns_lines(text: &mut String, store: &Store, catalog: &Catalog, now: Timestamp) -> Result<()> {
+    let mut seen = store.published()?;
+    seen.retain(|published| {
+        let owner = catalog.srv_name(&published.place.domain);
+        published.seen.is_some() && published.record.owner.eq_ignore_ascii_case(&owner)
+    });
+    let publishing = store.setting(PUBLISHING)?.unwrap_or_default();
+    let domains: Vec<&str> = publishing.split_whitespace().collect();
+    if domains.is_empty() {
+        text.push_str("    DNS publishing disabled\n");
+    }
+    for domain in &domains {
+        let value = match seen.iter().find(|published| published.place.domain == *domain) {
+            Some(published) => format!("{domain} ({})", standing(published, now)),
+            None => format!("{domain} (not published yet; why is in the log of `quorate-host serve`)"),
+        };
+        line(text, "    DNS publishing enabled", &value);
+    }
+    for published in seen.iter().filter(|published| !domains.contains(&published.place.domain.as_str())) {
+        let Published { place, .. } = published;
+        line(text, "    Still in DNS", &format!("{} ({})", place.domain, standing(published, now)));
+    }
+    Ok(())
+}
+
+fn standing(published: &Published, now: Timestamp) -> String {
+    let SrvRecord { priority, weight, .. } = published.record;
+    let mut standing = format!("priority {priority}, weight {weight}");
+    if let Some(seen) = published.seen.filter(|seen| now.as_second() - seen.as_second() > MISSED) {
+        standing += &format!(", last seen {seen:.0}");
+    }
+    standing
+}
+
 fn line(text: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name}: {value}");
@@ -108,8 +157,11 @@ fn line(text: &mut String, name: &str, value: &str) {
 
 /// The port that the daemon listens on, as it noted when it started.
 pub const PORT: &str = "port";
-/// The domains in which the host is published, as the daemon noted after publishing.
-pub const PUBLISHED: &str = "published";
+/// The domains in which the daemon publishes the host, as it noted when it started.
+pub const PUBLISHING: &str = "publishing";
+
+/// The host is published daily; by then once at least it has failed.
+const MISSED: i64 = 25 * 60 * 60;
 
 const DOCUMENTED_ORDER: [LicenseStatus; 6] = [
     LicenseStatus::Unlicensed,

@@ -1,17 +1,23 @@
 //! The daemon: gRPC on TCP 1688 over TLS 1.3, one method, one event for each request.
 
+use crate::book::{self, Account, Event};
 use crate::credentials::{Active, Credentials, VendorCredentials};
 use crate::dns::{self, Publication};
 use crate::documents;
+use crate::health::Health;
+use crate::inquiries;
 use crate::keys::Installed;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Asked, EventRetention, Ledger};
 use crate::limit::{self, Limit};
+use crate::metrics::{Exposition, Metrics};
+use crate::monitoring::{self, Pages};
 use crate::report;
-use crate::store::{Account, Store};
+use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
+use quorate_core::catalog::Catalog;
 use quorate_core::cmid_table::Observation;
 use quorate_core::hardware::Components;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ProxyUrl;
 use quorate_edge::rate::Rate;
@@ -20,6 +26,7 @@ use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
 use quorate_proto::{request, status};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +50,12 @@ pub struct Options {
     pub hardware: Components,
     /// The proxy to the vendors' services, instead of the one that HTTPS_PROXY names.
     pub proxy: Option<ProxyUrl>,
+    /// Where machines, statistics and events are kept.
+    pub book: book::Location,
+    /// How long events are kept.
+    pub events: EventRetention,
+    /// Where `/metrics` and `/healthz` are, if anywhere.
+    pub monitoring: Option<SocketAddr>,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
 }
@@ -57,6 +70,9 @@ impl Options {
             publications: Vec::new(),
             hardware,
             proxy: None,
+            book: book::Location::Own,
+            events: EventRetention::default(),
+            monitoring: None,
             every: DAY,
         }
     }
@@ -77,6 +93,9 @@ pub async fn serve(
     // The first change comes after all reading: a damaged store is left as it is.
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
+    let domains = options.publications.iter().filter_map(|publication| publication.place().ok());
+    let domains: Vec<String> = domains.map(|place| place.domain).collect();
+    store.set(report::PUBLISHING, &domains.join(" "))?;
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
     let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
     if keys.is_empty() {
@@ -87,36 +106,73 @@ pub async fn serve(
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
     let tls = tls(credentials.clone(), &clock)?;
-    let ledger = Ledger::start(Store::open(&options.directory)?, clock.clone())?;
-    let answers = Answers { credentials: credentials.clone(), ledger, clock: clock.clone() };
+    let (location, directory) = (options.book.clone(), options.directory.clone());
+    // A connection to PostgreSQL has threads of its own, and is not made on those that serve.
+    let book = tokio::task::spawn_blocking(move || location.open(&directory));
+    let book = book.await.unwrap_or_else(|error| {
+        Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
+    })?;
+    let monitoring = match options.monitoring {
+        Some(address) => Some(monitoring::listen(address).await?),
+        None => None,
+    };
+    let metrics = Metrics::default();
+    let ledger = Ledger::start(book, options.events, clock.clone(), metrics.ledger.clone())?;
+    let notes = Notes { ledger: ledger.clone(), metrics: metrics.clone() };
+    let answers = Answers { credentials: credentials.clone(), notes: notes.clone(), clock: clock.clone() };
+    let health = Health::new(credentials.clone(), ledger, Store::open(&options.directory)?, clock.clone());
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
-    )
-    .prepare();
+    );
+    let routes = inquiries::add(routes, health.clone())?.prepare();
 
     let (changed, changes) = watch::channel(revision);
     let rhythm = Rhythm { every: options.every, changes, failures: 0 };
     let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
     let tasks = [
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
-        tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
-        tokio::spawn(publish_daily(published, credentials, options.publications, port, clock, rhythm)),
+        tokio::spawn(fetch_daily(news, metrics.clone(), options.proxy, clock.clone(), rhythm.clone())),
+        tokio::spawn(publish_daily(
+            published,
+            notes,
+            credentials.clone(),
+            options.publications,
+            port,
+            clock.clone(),
+            rhythm,
+        )),
     ];
     tracing::info!(port, "the activation host is listening");
     let limit = Limit::new(options.requests_per_address);
-    let traffic = Arc::default();
+    let traffic = Arc::<server::Traffic>::default();
+    let monitoring = monitoring.map(|listener| {
+        let exposition =
+            Exposition::new(&metrics, credentials.clone(), Arc::clone(&traffic), Arc::clone(&limit));
+        let count = monitoring::count_machines(options.book, options.directory, credentials, clock, metrics);
+        [tokio::spawn(monitoring::serve(listener, Pages::new(exposition, health))), tokio::spawn(count)]
+    });
     server::serve(listener, Some(Arc::new(tls)), limit.over(routes), options.limits, traffic, stop).await;
-    for task in tasks {
+    for task in tasks.into_iter().chain(monitoring.into_iter().flatten()) {
         task.abort();
     }
     Ok(())
 }
 
+/// An answer, and what was counted for it.
+type Answer = (ActivateResponse, Account, Observation);
+
 /// What the gRPC method needs.
 struct Answers {
     credentials: Credentials,
-    ledger: Ledger,
+    notes: Notes,
     clock: Clock,
+}
+
+/// Who keeps what has happened: the book, for administrators, and the metrics, for Prometheus.
+#[derive(Clone)]
+struct Notes {
+    ledger: Ledger,
+    metrics: Metrics,
 }
 
 #[tonic::async_trait]
@@ -129,7 +185,13 @@ impl Activation for Answers {
         let wire = request.into_inner();
         let answer = self.answer(peer.as_ref(), &wire).await;
         event(peer.as_ref(), &wire, &answer);
-        answer.map(|(answer, _)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
+        match &answer {
+            Ok((_, account, observation)) => {
+                self.notes.metrics.request(Some(account), wire.license_status, Ok(*observation));
+            }
+            Err(error) => self.note_refusal(peer.as_ref(), &wire, error),
+        }
+        answer.map(|(answer, ..)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
     }
 }
 
@@ -144,33 +206,56 @@ impl Answers {
         }
     }
 
-    async fn answer(
-        &self,
-        peer: Option<&Peer>,
-        wire: &ActivateRequest,
-    ) -> Result<(ActivateResponse, Observation)> {
+    async fn answer(&self, peer: Option<&Peer>, wire: &ActivateRequest) -> Result<Answer> {
         let request = request::from_wire(wire)?;
         let active = self.credentials.current();
         let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()))?;
-        let account = Account { vendor: vendor.catalog.vendor.clone(), application: request.application };
-        let answer = self.decide(vendor, account.clone(), &request).await;
+        self.decide(vendor, peer, request).await
+    }
+
+    /// Notes a refused request, which the ledger has not seen.
+    fn note_refusal(&self, peer: Option<&Peer>, wire: &ActivateRequest, error: &Error) {
+        let active = self.credentials.current();
+        let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref())).ok();
+        let request = request::from_wire(wire).ok();
         // Anybody can make up an application; there is a row for those that exist.
-        if answer.is_err() && vendor.catalog.products.application(request.application).is_some() {
-            self.ledger.note_failure(account);
-        }
-        answer
+        let account = vendor.zip(request.as_ref()).and_then(|(vendor, request)| {
+            let application = vendor.catalog.products.application(request.application)?.id;
+            Some(Account { vendor: vendor.catalog.vendor.clone(), application })
+        });
+        self.notes.metrics.request(account.as_ref(), wire.license_status, Err(error));
+        let event = Event {
+            at: self.clock.now(),
+            kind: book::REQUEST,
+            vendor: vendor.map(|vendor| vendor.catalog.vendor.to_string()),
+            application: account.as_ref().map(|account| account.application.to_string()),
+            result: error.code.as_str().to_owned(),
+            machine: request.as_ref().map(|request| request.machine_name.clone()),
+            cmid: request.as_ref().map(|request| request.cmid.to_string()),
+            fields: serde_json::json!({
+                "what": error.what,
+                "threshold": wire.threshold,
+                "client-time": request.as_ref().map(|request| request.client_time),
+                "virtual-machine": wire.virtual_machine,
+                "license-status": wire.license_status,
+                "minutes-left": wire.minutes_left,
+                "activation-id": request.as_ref().map(|request| request.sku),
+                "address": peer.map(|peer| peer.address.to_string()),
+            }),
+        };
+        self.notes.ledger.note(event, account);
     }
 
     async fn decide(
         &self,
         vendor: &VendorCredentials,
-        account: Account,
-        request: &ActivationRequest,
-    ) -> Result<(ActivateResponse, Observation)> {
+        peer: Option<&Peer>,
+        request: ActivationRequest,
+    ) -> Result<Answer> {
         let now = self.clock.now();
         let keys = vendor.keys()?;
         let entitlements = keys.iter().map(|key| &key.entitlement);
-        let entitlement = activation::admit(request, &vendor.catalog, entitlements, now)?;
+        let entitlement = activation::admit(&request, &vendor.catalog, entitlements, now)?;
         let key = keys.iter().find(|key| key.entitlement == *entitlement);
         let sku = vendor.catalog.products.sku(request.sku);
         let (Some(key), Some(sku)) = (key, sku) else {
@@ -178,7 +263,17 @@ impl Answers {
         };
         let policy = vendor.catalog.products.policy(sku);
         let retention = ledger::retention(&vendor.catalog.products, request.application);
-        let observation = self.ledger.count(account, request, retention, now).await?;
+        let account = Account { vendor: vendor.catalog.vendor.clone(), application: request.application };
+        let asked = Asked {
+            account: account.clone(),
+            request: request.clone(),
+            address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
+            at: now,
+            retention,
+            threshold: policy.threshold,
+            validity: policy.validity,
+        };
+        let observation = self.notes.ledger.count(asked).await?;
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
@@ -192,18 +287,18 @@ impl Answers {
             renewal_interval: policy.renewal_interval,
             clone: observation.clone,
         })?;
-        Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, observation))
+        Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, account, observation))
     }
 }
 
 /// One event for each request, with the fields that administrators know from event 12290.
-fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<(ActivateResponse, Observation)>) {
+fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<Answer>) {
     let result = match answer {
         Ok(_) => "0".to_owned(),
         Err(error) => error.code.to_string(),
     };
     let what = answer.as_ref().err().map(|error| error.what.as_str());
-    let observation = answer.as_ref().ok().map(|(_, observation)| observation);
+    let observation = answer.as_ref().ok().map(|(.., observation)| observation);
     let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
     tracing::info!(
         result,
@@ -307,10 +402,19 @@ impl Rhythm {
 }
 
 /// Fetches what the vendors say since. A host without any way out is no fault, and is mentioned once a day.
-async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mut rhythm: Rhythm) {
+async fn fetch_daily(
+    mut store: Store,
+    metrics: Metrics,
+    proxy: Option<ProxyUrl>,
+    clock: Clock,
+    mut rhythm: Rhythm,
+) {
     let mut mentioned: Option<(Error, Instant)> = None;
     loop {
         let fetched = documents::fetch_all(&mut store, proxy.as_ref(), &clock).await;
+        if fetched.is_ok() {
+            metrics.vendors_answered(clock.now());
+        }
         if let Err(error) = &fetched {
             let known = |(before, at): &(Error, Instant)| before == error && at.elapsed() < DAY;
             if !mentioned.as_ref().is_some_and(known) {
@@ -328,6 +432,7 @@ async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mu
 /// Publishes the host. A failure is an event and never stops the host.
 async fn publish_daily(
     mut store: Store,
+    notes: Notes,
     credentials: Credentials,
     publications: Vec<Publication>,
     port: u16,
@@ -336,52 +441,85 @@ async fn publish_daily(
 ) {
     loop {
         let active = credentials.current();
-        let (published, everywhere) = publish(&active, &publications, port, &clock).await;
-        if let Err(error) = store.set(report::PUBLISHED, &published.join(" ")) {
-            tracing::error!(%error, next = error.next, "where the host is published cannot be noted");
-        }
+        let everywhere = publish(&mut store, &notes, &active, &publications, port, &clock).await;
         rhythm.wait(everywhere).await;
     }
 }
 
-/// Publishes the record of every vendor for which this host answers, in every domain. Gives the domains in
-/// which it succeeded, and whether it did everywhere.
+/// An attempt to publish, for the book.
+fn dns_event(attempt: &dns::Attempt, now: Timestamp) -> Event {
+    let failure = attempt.result.as_ref().err();
+    Event {
+        at: now,
+        kind: if failure.is_some() { book::DNS_FAILED } else { book::DNS_PUBLISHED },
+        vendor: None,
+        application: None,
+        result: failure.map_or_else(|| "0".to_owned(), |error| error.code.as_str().to_owned()),
+        machine: None,
+        cmid: None,
+        fields: serde_json::json!({
+            "domain": attempt.domain,
+            "record": attempt.record.as_ref().map(ToString::to_string),
+            "removed": attempt.removed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "what": failure.map(|error| error.what.as_str()),
+        }),
+    }
+}
+
+/// Publishes the record of every vendor for which this host answers, in every domain, and removes those of
+/// others. Says whether it succeeded everywhere.
 async fn publish(
+    store: &mut Store,
+    notes: &Notes,
     active: &Active,
     publications: &[Publication],
     port: u16,
     clock: &Clock,
-) -> (Vec<String>, bool) {
-    let mut published = Vec::new();
-    let mut everywhere = true;
-    for catalog in active.serving() {
-        if publications.is_empty() {
-            let line = dns::record_line(&catalog.srv_name("YOUR.DOMAIN"), "THIS.HOST.YOUR.DOMAIN", port);
-            tracing::info!(record = line, "DNS publishing is off; add this record by hand");
-        }
-        for publication in publications {
-            let name = catalog.srv_name(&publication.domain);
-            let record = publication.record_line(&name, port);
-            match publication.publish(&name, port, clock.now()).await {
-                Ok(()) => {
-                    tracing::info!(record, "DNS published");
-                    if !published.contains(&publication.domain) {
-                        published.push(publication.domain.clone());
-                    }
-                }
-                Err(error) => {
-                    everywhere = false;
-                    tracing::error!(
-                        %error,
-                        next = error.next,
-                        record,
-                        "DNS publishing failed; the record can be added by hand"
-                    );
-                }
-            }
+) -> bool {
+    let catalogs: Vec<&Catalog> = active.serving().collect();
+    if publications.is_empty() {
+        for catalog in &catalogs {
+            let record = dns::example(catalog, port);
+            tracing::info!(%record, "DNS publishing is off; add this record by hand");
         }
     }
-    (published, everywhere)
+    let attempts = dns::publish(store, publications, &catalogs, port, clock).await;
+    for attempt in &attempts {
+        let domain = &attempt.domain;
+        notes.ledger.note(dns_event(attempt, clock.now()), None);
+        notes.metrics.published(attempt, clock.now());
+        let record = attempt.record.as_ref().map(tracing::field::display);
+        let removed = |text: &dyn std::fmt::Display| tracing::info!(record = %text, "removed from DNS");
+        match &attempt.result {
+            Ok(()) => {
+                if let Some(record) = record {
+                    tracing::info!(record, "DNS published");
+                }
+                attempt.removed.iter().for_each(|record| removed(record));
+            }
+            Err(error) if record.is_some() => tracing::error!(
+                domain,
+                %error,
+                next = error.next,
+                record,
+                "DNS publishing failed; the record can be added by hand"
+            ),
+            Err(error) => tracing::error!(domain, %error, next = error.next, "DNS publishing failed"),
+        }
+    }
+    match dns::left(store, publications) {
+        Ok(left) => {
+            for published in left {
+                tracing::warn!(
+                    record = %published.record,
+                    "this host is not to be published in that domain any more; `quorate-host dns withdraw` \
+                     removes the record"
+                );
+            }
+        }
+        Err(error) => tracing::error!(%error, next = error.next, "what was published cannot be read"),
+    }
+    attempts.iter().all(|attempt| attempt.result.is_ok())
 }
 
 /// A request is below 400 bytes.

@@ -1,16 +1,20 @@
-//! What the host remembers: one SQLite file with the installed keys, the machines seen and the statistics.
+//! What the host remembers of itself: one SQLite file with the installed keys and what the vendors have said. The
+//! machines seen are in the book ([`crate::book`]), in the same file unless hosts share one.
 //!
 //! The daemon and the commands open the same file. Each change is whole and on the disk before its method
 //! returns; the key revision lets the daemon notice what a command has changed. Key ids and application ids
 //! are each vendor's own, so whatever is kept by one is kept by its vendor as well.
 
-use quorate_core::hardware::{Components, HardwareId};
-use quorate_core::identifier::{ApplicationId, Cmid, Uuid, VendorId};
+mod published;
+
+pub use published::{Place, Published};
+
+use quorate_core::hardware::Components;
+use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::Credential;
-use quorate_core::license_state::LicenseStatus;
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
-use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_core::{Code, Error, Result};
 use quorate_edge::database::Database;
 use quorate_edge::files;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -95,55 +99,6 @@ pub struct StoredKey {
     pub content: Result<InstalledKey>,
 }
 
-/// What machines are counted by: one application of one vendor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Account {
-    /// The vendor.
-    pub vendor: VendorId,
-    /// Its application.
-    pub application: ApplicationId,
-}
-
-/// One machine's request, as it is kept.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// Where it is counted.
-    pub account: Account,
-    /// The machine.
-    pub cmid: Cmid,
-    /// Its hardware.
-    pub hardware: HardwareId,
-    /// When it asked.
-    pub at: Timestamp,
-    /// Its name.
-    pub name: String,
-}
-
-/// How one request ended, for the statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Answered; the client's status when it asked.
-    Answered(LicenseStatus),
-    /// Refused.
-    Failed,
-}
-
-/// The cumulative statistics of one application.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Refused requests.
-    pub failed: u64,
-    /// Answered requests by the client's status, at the status's number.
-    pub by_status: [u64; LicenseStatus::ALL.len()],
-}
-
-impl Statistics {
-    /// Every request, answered or refused.
-    pub fn total(&self) -> u64 {
-        self.failed + self.by_status.iter().sum::<u64>()
-    }
-}
-
 impl Store {
     /// Opens the host's database in this directory.
     pub fn open(directory: &Path) -> Result<Self> {
@@ -165,7 +120,10 @@ impl Store {
             files::make_private_directory(directory)?;
         }
         let path = directory.join(FILE);
-        Database::create_if_missing(&path, |connection| connection.execute_batch(SCHEMA))?;
+        Database::create_if_missing(&path, |connection| {
+            connection.execute_batch(SCHEMA)?;
+            connection.execute_batch(crate::book::sqlite::SCHEMA)
+        })?;
         Ok(Self { database: Database::open(&path)? })
     }
 
@@ -266,110 +224,6 @@ impl Store {
                 Ok(StoredKey { vendor, id, partial, content })
             })
             .collect()
-    }
-
-    /// Keeps what a batch of requests did: machines seen, outcomes for the statistics. All or nothing.
-    pub fn record(&mut self, seen: &[Seen], outcomes: &[(Account, Outcome)]) -> Result<()> {
-        self.database.change(|transaction| {
-            let mut machine = transaction.prepare(
-                "INSERT INTO machine (vendor, application, cmid, hardware, first_seen, last_seen, name)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6)
-                 ON CONFLICT (vendor, application, cmid) DO UPDATE
-                 SET hardware = ?4, last_seen = max(last_seen, ?5), name = ?6",
-            )?;
-            for seen in seen {
-                machine.execute(params![
-                    seen.account.vendor.as_str(),
-                    seen.account.application.0.as_bytes(),
-                    seen.cmid.0.as_bytes(),
-                    seen.hardware.as_bytes(),
-                    seen.at.as_second(),
-                    seen.name,
-                ])?;
-            }
-            let mut statistic = transaction.prepare(
-                "INSERT INTO statistic (vendor, application, outcome, requests) VALUES (?1, ?2, ?3, 1)
-                 ON CONFLICT (vendor, application, outcome) DO UPDATE SET requests = requests + 1",
-            )?;
-            for (account, outcome) in outcomes {
-                statistic.execute(params![
-                    account.vendor.as_str(),
-                    account.application.0.as_bytes(),
-                    outcome_number(*outcome)
-                ])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Forgets up to `most` machines last seen before `cutoff`, and says how many.
-    pub fn forget(&mut self, account: &Account, cutoff: Timestamp, most: u32) -> Result<u32> {
-        let forgotten = self.database.change(|transaction| {
-            transaction.execute(
-                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid IN (
-                     SELECT cmid FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen < ?3 LIMIT ?4)",
-                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second(), most],
-            )
-        })?;
-        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
-    }
-
-    /// Gives every machine of an account that was seen since `cutoff` to `each`.
-    pub fn machines(
-        &self,
-        account: &Account,
-        cutoff: Timestamp,
-        mut each: impl FnMut(Cmid, HardwareId, Timestamp),
-    ) -> Result<()> {
-        let damaged = || self.database.damaged("a machine cannot be read");
-        let rows = self.database.read(|connection| {
-            let mut select = connection.prepare(
-                "SELECT cmid, hardware, last_seen FROM machine
-                 WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
-            )?;
-            let account =
-                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()];
-            let rows = select.query_map(account, |row| {
-                Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?))
-            })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        for (cmid, hardware, last_seen) in rows {
-            let cmid = Cmid(Uuid::from_bytes(cmid));
-            let hardware = HardwareId::from_bytes(&hardware).ok_or_else(damaged)?;
-            each(cmid, hardware, Timestamp::from_second(last_seen).map_err(|_| damaged())?);
-        }
-        Ok(())
-    }
-
-    /// How many machines of an account were seen since `cutoff`.
-    pub fn count(&self, account: &Account, cutoff: Timestamp) -> Result<u32> {
-        self.database.read(|connection| {
-            connection.query_row(
-                "SELECT count(*) FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
-                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()],
-                |row| row.get(0),
-            )
-        })
-    }
-
-    /// The cumulative statistics of an account.
-    pub fn statistics(&self, account: &Account) -> Result<Statistics> {
-        let rows: Vec<(i64, i64)> = self.database.read(|connection| {
-            let mut select = connection
-                .prepare("SELECT outcome, requests FROM statistic WHERE vendor = ?1 AND application = ?2")?;
-            let account = params![account.vendor.as_str(), account.application.0.as_bytes()];
-            select.query_map(account, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        })?;
-        let mut statistics = Statistics::default();
-        for (outcome, requests) in rows {
-            let requests = requests.unsigned_abs();
-            match usize::try_from(outcome).ok().and_then(|number| statistics.by_status.get_mut(number)) {
-                Some(status) => *status = requests,
-                None => statistics.failed = requests,
-            }
-        }
-        Ok(statistics)
     }
 
     /// A setting that was made here, if any.
@@ -479,15 +333,7 @@ fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<Strin
     connection.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
-fn outcome_number(outcome: Outcome) -> i64 {
-    match outcome {
-        Outcome::Answered(status) => i64::from(status.number()),
-        Outcome::Failed => -1,
-    }
-}
-
-// Times are seconds since 1970, UTC; GUIDs and hardware ids are their bytes. Outcomes are the client's license
-// status, or -1 for a refused request.
+// The tables of the book are in the same file: `book/sqlite.rs`.
 const SCHEMA: &str = "
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE vendor (id TEXT PRIMARY KEY, catalog TEXT NOT NULL, revocations TEXT NOT NULL) STRICT;
@@ -507,25 +353,22 @@ CREATE TABLE host_key (
 ) STRICT;
 CREATE TABLE key_revision (revision INTEGER NOT NULL) STRICT;
 INSERT INTO key_revision (revision) VALUES (1);
-CREATE TABLE machine (
-    vendor TEXT NOT NULL,
-    application BLOB NOT NULL,
-    cmid BLOB NOT NULL,
-    hardware BLOB NOT NULL,
-    first_seen INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    PRIMARY KEY (vendor, application, cmid)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX machine_by_last_seen ON machine (vendor, application, last_seen);
-CREATE TABLE statistic (
-    vendor TEXT NOT NULL,
-    application BLOB NOT NULL,
-    outcome INTEGER NOT NULL,
-    requests INTEGER NOT NULL,
-    PRIMARY KEY (vendor, application, outcome)
-) STRICT, WITHOUT ROWID;
+CREATE TABLE published (
+    -- Another each time that the record is sent.
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    domain TEXT NOT NULL,
+    server TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    ttl INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    weight INTEGER NOT NULL,
+    port INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    -- When the name server last gave it out.
+    seen INTEGER,
+    UNIQUE (domain, server, owner, priority, weight, port, target)
+) STRICT;
 PRAGMA user_version = 1;
 ";
 
-const FILE: &str = "host.db";
+pub(crate) const FILE: &str = "host.db";

@@ -8,11 +8,11 @@ mod common;
 
 use bytes::Bytes;
 use common::wire::{begin, call, frame, handshake, message, send};
-use common::{AtWork, OFFICE, Site, request};
+use common::{AtWork, Site, request};
 use quorate_core::certificate::VendorRoot;
 use quorate_core::identifier::VendorId;
-use quorate_core::{Code, Error, Timestamp};
-use quorate_host::store::{Account, Store};
+use quorate_core::{Code, Error};
+use quorate_host::book::Location;
 use quorate_proto::v1::ActivateRequest;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -186,11 +186,9 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
         answered.extend(new);
 
         let mut counted = HashSet::new();
-        let store = Store::open(&site.host_directory()).unwrap();
-        let vendor = site.vendor.authority().vendor().clone();
-        let office = Account { vendor, application: OFFICE.parse().unwrap() };
-        store.machines(&office, Timestamp::MIN, |cmid, _, _| counted.extend([cmid.to_string()])).unwrap();
-        drop(store);
+        let mut book = Location::Own.open(&site.host_directory()).unwrap();
+        counted.extend(book.clients().unwrap().into_iter().map(|client| client.cmid));
+        drop(book);
         assert_eq!(answered.difference(&counted).count(), 0, "machines are missing after round {round}");
 
         let host = site.serve(&[]);

@@ -12,6 +12,7 @@ use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Interval};
 use quorate_edge::clock::Clock;
 use quorate_edge::{random, server};
+use quorate_host::book::Location;
 use quorate_host::keys::{self, HostKey};
 use quorate_host::report;
 use quorate_host::server::Options;
@@ -164,7 +165,9 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
     let installed = key(&store);
     assert_eq!(keys::installation_id(&mut store, installed, later()).unwrap(), fresh, "until it is used");
 
-    let shown = report::dlv(&store, &key(&store), &key(&store).installed.hardware, later()).unwrap();
+    let mut book = Location::Own.open(&site.host_directory()).unwrap();
+    let shown =
+        report::dlv(&store, &mut *book, &key(&store), &key(&store).installed.hardware, later()).unwrap();
     assert!(shown.contains("License Status: Unlicensed (Q202: the certificate ended at "), "{shown}");
     assert!(shown.contains("Activation host is not enabled on this computer: "), "{shown}");
 

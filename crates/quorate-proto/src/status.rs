@@ -21,7 +21,11 @@ pub fn to_status_with(error: &Error, revocations: &str) -> Status {
     let code = match error.code {
         Code::RequestInvalid | Code::IdentifierInvalid => tonic::Code::InvalidArgument,
         Code::Busy => tonic::Code::ResourceExhausted,
-        Code::Unreadable | Code::Unwritable | Code::DiskFull | Code::StoreDamaged => tonic::Code::Unavailable,
+        Code::Unreadable
+        | Code::Unwritable
+        | Code::DiskFull
+        | Code::StoreDamaged
+        | Code::DatabaseUnavailable => tonic::Code::Unavailable,
         Code::Internal => tonic::Code::Internal,
         _ => tonic::Code::FailedPrecondition,
     };

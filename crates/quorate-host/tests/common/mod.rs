@@ -7,6 +7,8 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+pub mod cluster;
+pub mod name_server;
 pub mod sandbox;
 pub mod wire;
 
@@ -227,6 +229,19 @@ impl Host {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, as a service manager stops it. Gives what it has logged.
+    pub fn stop(mut self) -> String {
+        let kill = format!("kill {}", self.child.id());
+        let asked = Command::new("/bin/sh").args(["-c", &kill]).status().unwrap();
+        assert!(asked.success());
+        let started = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "the host does not stop; its log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.log()
     }
 
     /// What it has logged.

@@ -1,0 +1,286 @@
+//! The book in the host's own SQLite file. Nobody else writes it, so what the ledger has read once stays true.
+
+use super::{Account, Book, Clerk, ClientRecord, Event, EventFilter, Seen, Statistics, Wanted, Writes};
+use quorate_core::cmid_table::Machine;
+use quorate_core::hardware::HardwareId;
+use quorate_core::identifier::{Cmid, Uuid};
+use quorate_core::{Result, Timestamp};
+use quorate_edge::database::Database;
+use rusqlite::{Connection, Row, Transaction, params};
+use std::path::Path;
+
+/// The tables of the book within the host's database.
+pub struct SqliteBook {
+    database: Database,
+}
+
+impl SqliteBook {
+    /// Opens the book in the host's directory.
+    pub fn open(directory: &Path) -> Result<Self> {
+        Ok(Self { database: Database::open(&directory.join(crate::store::FILE))? })
+    }
+
+    fn load(&self, wanted: &Wanted, clerk: &mut dyn Clerk) -> Result<()> {
+        let mut damaged = false;
+        self.database.read(|connection| {
+            let mut select = connection.prepare(
+                "SELECT cmid, hardware, last_seen FROM machine
+                 WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
+            )?;
+            let account = &wanted.account;
+            let mut rows = select.query(params![
+                account.vendor.as_str(),
+                account.application.0.as_bytes(),
+                wanted.cutoff.as_second()
+            ])?;
+            while let Some(row) = rows.next()? {
+                let cmid = Cmid(Uuid::from_bytes(row.get(0)?));
+                let hardware = HardwareId::from_bytes(&row.get::<_, [u8; 32]>(1)?);
+                match hardware.zip(Timestamp::from_second(row.get(2)?).ok()) {
+                    Some((hardware, last_seen)) => {
+                        clerk.restore(account, cmid, Machine { hardware, last_seen });
+                    }
+                    None => damaged = true,
+                }
+            }
+            Ok(())
+        })?;
+        if damaged {
+            return Err(self.database.damaged("a machine cannot be read"));
+        }
+        Ok(())
+    }
+}
+
+impl Book for SqliteBook {
+    fn commit(&mut self, wanted: &[Wanted], clerk: &mut dyn Clerk) -> Result<Vec<i64>> {
+        for wanted in wanted.iter().filter(|wanted| wanted.cursor.is_none()) {
+            self.load(wanted, clerk)?;
+        }
+        let writes = clerk.decide();
+        self.database.change(|transaction| {
+            write_seen(transaction, &writes.seen)?;
+            write_outcomes(transaction, &writes)?;
+            write_events(transaction, &writes.events)
+        })?;
+        Ok(vec![0; wanted.len()])
+    }
+
+    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<u32> {
+        let forgotten = self.database.change(|transaction| {
+            transaction.execute(
+                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid IN (
+                     SELECT cmid FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen < ?3
+                     AND (licensed_until IS NULL OR licensed_until < ?4) LIMIT ?5)",
+                params![
+                    account.vendor.as_str(),
+                    account.application.0.as_bytes(),
+                    cutoff.as_second(),
+                    now.as_second(),
+                    most
+                ],
+            )
+        })?;
+        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+
+    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<u32> {
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        let forgotten = self.database.change(|transaction| {
+            transaction.execute(
+                "DELETE FROM event WHERE id IN (
+                     SELECT id FROM event WHERE at < ?1 OR id <= (SELECT max(id) FROM event) - ?2
+                     ORDER BY id LIMIT ?3)",
+                params![before.as_second(), kept, most],
+            )
+        })?;
+        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+
+    fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32> {
+        self.database.read(|connection| {
+            connection.query_row(
+                "SELECT count(*) FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
+                params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()],
+                |row| row.get(0),
+            )
+        })
+    }
+
+    fn statistics(&mut self, account: &Account) -> Result<Statistics> {
+        let rows: Vec<(i64, i64)> = self.database.read(|connection| {
+            let mut select = connection
+                .prepare("SELECT outcome, requests FROM statistic WHERE vendor = ?1 AND application = ?2")?;
+            let account = params![account.vendor.as_str(), account.application.0.as_bytes()];
+            select.query_map(account, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })?;
+        Ok(Statistics::new(rows))
+    }
+
+    fn clients(&mut self) -> Result<Vec<ClientRecord>> {
+        self.database.read(|connection| {
+            let mut select = connection.prepare(
+                "SELECT vendor, application, sku, cmid, name, virtual_machine, address, status, first_seen,
+                     last_seen, licensed_until
+                 FROM machine ORDER BY vendor, application, name, cmid",
+            )?;
+            select.query_map([], client)?.collect()
+        })
+    }
+
+    fn events(&mut self, filter: &EventFilter) -> Result<Vec<Event>> {
+        let mut events = self.database.read(|connection| select_events(connection, filter))?;
+        events.reverse();
+        Ok(events)
+    }
+}
+
+fn write_seen(transaction: &Transaction<'_>, seen: &[Seen]) -> rusqlite::Result<()> {
+    let mut machine = transaction.prepare_cached(
+        "INSERT INTO machine (vendor, application, cmid, hardware, first_seen, last_seen, name, sku, status,
+             virtual_machine, address, licensed_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT (vendor, application, cmid) DO UPDATE
+         SET hardware = ?4, last_seen = max(last_seen, ?5), name = ?6, sku = ?7, status = ?8,
+             virtual_machine = ?9, address = ?10, licensed_until = coalesce(?11, licensed_until)",
+    )?;
+    for seen in seen {
+        machine.execute(params![
+            seen.account.vendor.as_str(),
+            seen.account.application.0.as_bytes(),
+            seen.cmid.0.as_bytes(),
+            seen.hardware.as_bytes(),
+            seen.at.as_second(),
+            seen.name,
+            seen.sku.0.as_bytes(),
+            seen.status.number(),
+            seen.virtual_machine,
+            seen.address,
+            seen.licensed_until.map(Timestamp::as_second),
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_outcomes(transaction: &Transaction<'_>, writes: &Writes) -> rusqlite::Result<()> {
+    let mut statistic = transaction.prepare_cached(
+        "INSERT INTO statistic (vendor, application, outcome, requests) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (vendor, application, outcome) DO UPDATE SET requests = requests + ?4",
+    )?;
+    for ((account, outcome), requests) in writes.totals() {
+        let application = account.application.0.as_bytes();
+        statistic.execute(params![account.vendor.as_str(), application, outcome, requests])?;
+    }
+    Ok(())
+}
+
+fn write_events(transaction: &Transaction<'_>, events: &[Event]) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO event (at, kind, vendor, application, result, machine, cmid, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for event in events {
+        insert.execute(params![
+            event.at.as_second(),
+            event.kind,
+            event.vendor,
+            event.application,
+            event.result,
+            event.machine,
+            event.cmid,
+            event.fields.to_string(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn select_events(connection: &Connection, filter: &EventFilter) -> rusqlite::Result<Vec<Event>> {
+    let mut select = connection.prepare(
+        "SELECT at, kind, vendor, application, result, machine, cmid, fields FROM event
+         WHERE at >= ?1 AND at < ?2 AND (?3 IS NULL OR kind = ?3)
+         AND (?4 IS NULL OR machine = ?4 COLLATE NOCASE OR cmid = ?4) AND (?5 = 0 OR result <> '0')
+         ORDER BY id DESC LIMIT ?6",
+    )?;
+    let since = filter.since.unwrap_or(Timestamp::MIN).as_second();
+    let until = filter.until.unwrap_or(Timestamp::MAX).as_second();
+    let wanted = params![since, until, filter.kind, filter.machine, filter.failed, filter.limit];
+    select.query_map(wanted, event)?.collect()
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        at: time(row, 0)?,
+        kind: row.get(1)?,
+        vendor: row.get(2)?,
+        application: row.get(3)?,
+        result: row.get(4)?,
+        machine: row.get(5)?,
+        cmid: row.get(6)?,
+        fields: serde_json::from_str(&row.get::<_, String>(7)?).unwrap_or_default(),
+    })
+}
+
+fn client(row: &Row<'_>) -> rusqlite::Result<ClientRecord> {
+    let id = |index| row.get::<_, [u8; 16]>(index).map(|bytes| Uuid::from_bytes(bytes).to_string());
+    Ok(ClientRecord {
+        vendor: row.get(0)?,
+        application: id(1)?,
+        sku: id(2)?,
+        cmid: id(3)?,
+        name: row.get(4)?,
+        virtual_machine: row.get(5)?,
+        address: row.get(6)?,
+        status: row.get(7)?,
+        first_seen: time(row, 8)?,
+        last_seen: time(row, 9)?,
+        licensed_until: match row.get::<_, Option<i64>>(10)? {
+            Some(_) => Some(time(row, 10)?),
+            None => None,
+        },
+    })
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    let seconds = row.get(index)?;
+    Timestamp::from_second(seconds).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, seconds))
+}
+
+/// The book's tables. Times are seconds since 1970, UTC; GUIDs and hardware ids are their bytes. Outcomes are the
+/// client's license status, or -1 for a refused request.
+pub const SCHEMA: &str = "
+CREATE TABLE machine (
+    vendor TEXT NOT NULL,
+    application BLOB NOT NULL,
+    cmid BLOB NOT NULL,
+    hardware BLOB NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    sku BLOB NOT NULL,
+    status INTEGER NOT NULL,
+    virtual_machine INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    licensed_until INTEGER,
+    PRIMARY KEY (vendor, application, cmid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX machine_by_last_seen ON machine (vendor, application, last_seen);
+CREATE TABLE statistic (
+    vendor TEXT NOT NULL,
+    application BLOB NOT NULL,
+    outcome INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    PRIMARY KEY (vendor, application, outcome)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    vendor TEXT,
+    application TEXT,
+    result TEXT NOT NULL,
+    machine TEXT,
+    cmid TEXT,
+    fields TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_by_time ON event (at);
+";
