@@ -72,9 +72,8 @@ impl Metrics {
         self.requests.get_or_create(&request).inc();
         if let (Some(labels), Ok(observation)) = (labels, answer) {
             self.machines.get_or_create(&labels).set(observation.count.into());
-            if observation.clone {
-                self.clones.get_or_create(&labels).inc();
-            }
+            // There from the first answer on: Prometheus sees no increase in what appears with 1.
+            self.clones.get_or_create(&labels).inc_by(observation.clone.into());
         }
     }
 

@@ -105,7 +105,7 @@ pub async fn serve(
     } else if !keys.iter().any(activated) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
-    let tls = tls(credentials.clone(), &clock)?;
+    let tls = tls(Arc::new(credentials.clone()), &clock)?;
     let (location, directory) = (options.book.clone(), options.directory.clone());
     // A connection to PostgreSQL has threads of its own, and is not made on those that serve.
     let book = tokio::task::spawn_blocking(move || location.open(&directory));
@@ -318,7 +318,11 @@ fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<Answer>) {
     );
 }
 
-fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> {
+/// TLS as clients expect it, with certificates from there.
+pub fn tls(
+    certificates: Arc<dyn rustls::server::ResolvesServerCert>,
+    clock: &Clock,
+) -> Result<rustls::ServerConfig> {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -326,7 +330,7 @@ fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> 
             Error::new(Code::Internal, format!("TLS 1.3 is not available ({error})"), "please report this")
         })?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(credentials));
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

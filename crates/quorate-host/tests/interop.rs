@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{AtWork, OFFICE, OFFICE_STANDARD, Site, stderr, stdout};
+use common::{OFFICE, OFFICE_STANDARD, Site, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

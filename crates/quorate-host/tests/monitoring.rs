@@ -63,7 +63,8 @@ async fn metrics_tell_what_has_happened() {
     assert_eq!(value("quorate_host_usable_keys{vendor=\"contoso\"}"), Some(1.0));
     assert_eq!(value("quorate_host_revocation_list_number{vendor=\"contoso\"}"), Some(1.0), "{text}");
     let key = site.key.id();
-    let ends = format!("quorate_host_certificate_expiry_timestamp_seconds{{vendor=\"contoso\",key=\"{key}\"}}");
+    let ends =
+        format!("quorate_host_certificate_expiry_timestamp_seconds{{vendor=\"contoso\",key=\"{key}\"}}");
     let now = quorate_edge::clock::Clock::system().now().as_second() as f64;
     assert!(value(&ends) > Some(now), "{text}");
     assert_eq!(value("quorate_host_build_info{version=\"0.1.0\"}"), Some(1.0));
@@ -168,8 +169,7 @@ async fn a_host_on_a_full_disk_is_not_healthy_until_there_is_room() {
     sandbox.run(&format!("cat /dev/zero > '{place}/filler'"));
     // The database may have a little room left in what it has already.
     until("it is told", async || get(address, "/healthz").await.starts_with("HTTP/1.1 503 ")).await;
-    let problem: serde_json::Value =
-        serde_json::from_str(&body(&get(address, "/healthz").await)).unwrap();
+    let problem: serde_json::Value = serde_json::from_str(&body(&get(address, "/healthz").await)).unwrap();
     assert_eq!(problem["code"], "Q603");
     sandbox.succeed(&format!("rm '{place}/filler'"));
     until("it is well", async || get(address, "/healthz").await.starts_with("HTTP/1.1 200 ")).await;
