@@ -19,6 +19,8 @@ pub mod machine;
 pub mod problem;
 pub mod random;
 #[cfg(feature = "server")]
+pub mod rate;
+#[cfg(feature = "server")]
 pub mod server;
 #[cfg(any(feature = "server", feature = "tls"))]
 pub mod stop;

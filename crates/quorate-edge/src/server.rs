@@ -2,8 +2,10 @@
 //!
 //! Each stage has a time limit: the handshake, the silence between requests, a request itself. A connection
 //! that says nothing is closed; garbage ends its own connection and no other. When file descriptors run
-//! short, new connections are turned away rather than the program stopped.
+//! short, new connections are turned away rather than the program stopped, and so are those of an address
+//! that opens them without end.
 
+use crate::rate::{Limiter, Rate};
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -13,8 +15,9 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
@@ -31,6 +34,8 @@ pub struct Limits {
     pub request: Duration,
     /// Connections at a time.
     pub connections: usize,
+    /// New connections of one address.
+    pub per_address: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -41,8 +46,24 @@ impl Default for Limits {
             idle: Duration::from_secs(30),
             request: Duration::from_secs(30),
             connections: open_files().saturating_sub(RESERVED_FILES).max(64),
+            per_address: Rate::per_second(CONNECTIONS_PER_ADDRESS),
         }
     }
+}
+
+/// What has come in so far, counted while it is served.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Connections that were accepted and have not ended.
+    pub open: AtomicUsize,
+    /// Connections that were accepted.
+    pub accepted: AtomicU64,
+    /// Connections that were closed at once, since there were too many at a time.
+    pub turned_away: AtomicU64,
+    /// Connections that were closed at once, since their address had opened too many.
+    pub over_rate: AtomicU64,
+    /// Connections that ended in their TLS handshake.
+    pub failed_handshakes: AtomicU64,
 }
 
 /// Who is at the other end of a connection.
@@ -107,12 +128,14 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until `stop` completes, then lets requests under way finish.
 ///
-/// `service` is cloned for each connection; each request carries its [`Peer`] as an extension.
+/// `service` is cloned for each connection; each request carries its [`Peer`] as an extension. Without `tls`,
+/// it is plain HTTP.
 pub async fn serve<S, B>(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     service: S,
     limits: Limits,
+    traffic: Arc<Traffic>,
     stop: impl Future<Output = ()>,
 ) where
     S: Answers<B>,
@@ -120,10 +143,10 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let acceptor = TlsAcceptor::from(tls);
+    let acceptor = tls.map(TlsAcceptor::from);
+    let limiter = Limiter::new(limits.per_address);
     let places = Arc::new(Semaphore::new(limits.connections));
     let (stopping, stopped) = watch::channel(false);
-    let mut turned_away = 0u64;
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -139,17 +162,26 @@ pub async fn serve<S, B>(
                 continue;
             }
         };
+        if limiter.take(address.ip(), std::time::Instant::now()).is_err() {
+            let over_rate = count(&traffic.over_rate);
+            if over_rate.is_power_of_two() {
+                tracing::warn!(over_rate, %address, "too many connections of one address: turned away");
+            }
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            turned_away += 1;
+            let turned_away = count(&traffic.turned_away);
             if turned_away.is_power_of_two() {
                 tracing::warn!(turned_away, limit = limits.connections, "too many connections: turned away");
             }
             continue;
         };
+        let open = Open::begin(&traffic);
         let (acceptor, service, stopped) = (acceptor.clone(), service.clone(), stopped.clone());
         tokio::spawn(async move {
-            let _place = place;
-            if let Err(reason) = connection(stream, address, acceptor, service, limits, stopped).await {
+            let (_place, open) = (place, open);
+            let ended = connection(stream, address, acceptor, service, limits, &open.0, stopped).await;
+            if let Err(reason) = ended {
                 tracing::debug!(%address, reason, "connection closed");
             }
         });
@@ -161,10 +193,46 @@ pub async fn serve<S, B>(
     let _ = timeout(limits.request, places.acquire_many(all)).await;
 }
 
+/// One more; gives how many there are then.
+fn count(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 async fn connection<S, B>(
     stream: TcpStream,
     address: SocketAddr,
-    acceptor: TlsAcceptor,
+    acceptor: Option<TlsAcceptor>,
+    service: S,
+    limits: Limits,
+    traffic: &Traffic,
+    stopped: watch::Receiver<bool>,
+) -> std::result::Result<(), String>
+where
+    S: Answers<B>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Answers are small and wanted at once.
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let Some(acceptor) = acceptor else {
+        return requests(stream, Peer { address, server_name: None }, service, limits, stopped).await;
+    };
+    let stream = match timeout(limits.handshake, acceptor.accept(stream)).await {
+        Ok(stream) => stream.map_err(|error| error.to_string()),
+        Err(_) => Err("no TLS handshake within the time limit".to_owned()),
+    };
+    let stream = stream.inspect_err(|_| {
+        count(&traffic.failed_handshakes);
+    })?;
+    let server_name = stream.get_ref().1.server_name().map(str::to_owned);
+    requests(stream, Peer { address, server_name }, service, limits, stopped).await
+}
+
+/// What is said over a connection: HTTP, until either side ends it.
+async fn requests<S, B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     service: S,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
@@ -175,15 +243,6 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Answers are small and wanted at once.
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let stream = match timeout(limits.handshake, acceptor.accept(stream)).await {
-        Ok(stream) => stream.map_err(|error| error.to_string())?,
-        Err(_) => return Err("no TLS handshake within the time limit".to_owned()),
-    };
-    let server_name = stream.get_ref().1.server_name().map(str::to_owned);
-    let peer = Peer { address, server_name };
-
     let activity = Arc::new(Activity { under_way: AtomicUsize::new(0), finished: AtomicUsize::new(0) });
     let requests = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
@@ -243,6 +302,23 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
     })
 }
 
+/// Counts one connection for as long as it lives, however it ends.
+struct Open(Arc<Traffic>);
+
+impl Open {
+    fn begin(traffic: &Arc<Traffic>) -> Self {
+        count(&traffic.accepted);
+        traffic.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(traffic))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How many requests a connection has, and has had.
 struct Activity {
     under_way: AtomicUsize,
@@ -275,6 +351,9 @@ fn open_files() -> usize {
 /// Connections that wait to be accepted. The usual 128 are too few for a network whose machines all start in
 /// the morning: those left out try again after seconds only. The system lowers it to its own limit.
 const BACKLOG: u32 = 16 * 1024;
+/// New connections a second of one address, and ten times as many at once: ten thousand machines behind one
+/// router may start in the same second, and who opens them without end has half a processor at the most.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 1_000;
 /// For the database, the log, name servers and the like.
 const RESERVED_FILES: usize = 128;
 /// A semaphore's and a memory's limit rather than the system's.

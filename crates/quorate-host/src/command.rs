@@ -5,6 +5,7 @@ mod safekeeping;
 
 use crate::book::{EventFilter, Location};
 use crate::keys::{self, HostKey, Installed};
+use crate::limit;
 use crate::listing::{self, ClientFilter, Form};
 use crate::report;
 use crate::server::{self, Options};
@@ -21,6 +22,7 @@ use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
+use quorate_edge::rate::Rate;
 use quorate_edge::server::Limits;
 use safekeeping::Safekeeping;
 use std::ffi::OsString;
@@ -179,6 +181,15 @@ struct Serve {
     /// Close a connection without a request after this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_limit: u64,
+    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = quorate_edge::server::CONNECTIONS_PER_ADDRESS)]
+    connections_per_address: u32,
+    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
+    requests_per_address: u32,
+    /// Offer /metrics (Prometheus) and /healthz here: plain HTTP for the loopback or the monitoring's network.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 /// Runs the program.
@@ -351,10 +362,20 @@ fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Opt
     let limits = Limits {
         handshake: Duration::from_secs(serve.handshake_limit),
         idle: Duration::from_secs(serve.idle_limit),
+        per_address: Rate::per_second(serve.connections_per_address),
         ..Limits::default()
     };
     let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
-    Ok(Options { limits, publications, proxy, ..Options::new(directory, hardware) })
+    let requests_per_address = Rate::per_second(serve.requests_per_address);
+    let monitoring = serve.metrics;
+    Ok(Options {
+        limits,
+        requests_per_address,
+        publications,
+        proxy,
+        monitoring,
+        ..Options::new(directory, hardware)
+    })
 }
 
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,

@@ -8,6 +8,7 @@ use quorate_core::catalog::Catalog;
 use quorate_core::certificate::{Entitlement, vendor_of_host_name};
 use quorate_core::hardware::Components;
 use quorate_core::identifier::VendorId;
+use quorate_core::revocation::RevocationList;
 use quorate_core::signed::Signer;
 use quorate_core::{Code, Error, Result, Timestamp};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -29,6 +30,8 @@ pub struct VendorCredentials {
     pub catalog: Catalog,
     /// The newest signed revocation list, to staple.
     pub revocations: String,
+    /// What it says.
+    pub revocation_list: RevocationList,
     /// The keys that may answer; the one whose certificate lasts longest comes first.
     keys: Vec<ActiveKey>,
     /// Why another key may not, with a certificate under which clients can be told so.
@@ -42,7 +45,8 @@ pub struct ActiveKey {
     pub entitlement: Entitlement,
     /// Signs responses.
     pub signer: Signer,
-    ends: Timestamp,
+    /// When its certificate ends.
+    pub ends: Timestamp,
     tls: Arc<CertifiedKey>,
 }
 
@@ -86,6 +90,11 @@ impl Active {
         self.vendors.values().filter(|vendor| !vendor.keys.is_empty()).map(|vendor| &vendor.catalog)
     }
 
+    /// Every vendor of which the host has a credential, whether it may answer or not.
+    pub fn vendors(&self) -> impl Iterator<Item = (&VendorId, &VendorCredentials)> {
+        self.vendors.iter()
+    }
+
     fn add(&mut self, key: &HostKey, hardware: &Components, now: Timestamp) -> Result<()> {
         let (Some(activation), Some(certificate)) = (&key.installed.activation, key.certificate(now)) else {
             return Ok(());
@@ -99,6 +108,7 @@ impl Active {
         let vendor = self.vendors.entry(key.installed.vendor.clone()).or_insert_with(|| VendorCredentials {
             catalog: key.catalog.clone(),
             revocations: key.installed.documents.revocations.clone(),
+            revocation_list: key.revocations.clone(),
             keys: Vec::new(),
             refused: None,
         });

@@ -6,6 +6,7 @@
 //! batches it forgets machines whose time is over, a few at a time.
 
 use crate::book::{self, Account, Book, Clerk, Event, Outcome, Seen, Wanted, Writes};
+use crate::metrics::Meter;
 use quorate_core::activation::ActivationRequest;
 use quorate_core::catalog::Products;
 use quorate_core::cmid_table::{CmidTable, Machine, Observation};
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     entries: SyncSender<Entry>,
+    meter: Meter,
 }
 
 /// A request that is to be counted, with what the policy of its product says.
@@ -61,9 +63,9 @@ impl Default for EventRetention {
 
 impl Ledger {
     /// Starts the thread over a book.
-    pub fn start(book: Box<dyn Book>, retention: EventRetention, clock: Clock) -> Result<Self> {
+    pub fn start(book: Box<dyn Book>, retention: EventRetention, clock: Clock, meter: Meter) -> Result<Self> {
         let (entries, queue) = sync_channel(QUEUE);
-        let keeper = Keeper { book, tables: BTreeMap::new(), retention, clock };
+        let keeper = Keeper { book, tables: BTreeMap::new(), retention, clock, meter: meter.clone() };
         std::thread::Builder::new().name("ledger".to_owned()).spawn(move || keeper.run(&queue)).map_err(
             |error| {
                 Error::new(
@@ -73,7 +75,7 @@ impl Ledger {
                 )
             },
         )?;
-        Ok(Self { entries })
+        Ok(Self { entries, meter })
     }
 
     /// Counts a machine. When this returns, the count is durable.
@@ -91,8 +93,17 @@ impl Ledger {
         }
     }
 
+    /// Finds out whether the book takes requests: it is opened for writing and nothing is written.
+    pub async fn probe(&self) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Entry::Probe { answer })?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
     fn send(&self, entry: Entry) -> Result<()> {
-        self.entries.try_send(entry).map_err(|error| match error {
+        // Before it is sent: the thread may take it at once.
+        self.meter.queued();
+        self.entries.try_send(entry).inspect_err(|_| self.meter.taken(1)).map_err(|error| match error {
             TrySendError::Full(_) => Error::new(
                 Code::Busy,
                 format!("the host has {QUEUE} requests waiting and takes no more for the moment"),
@@ -114,6 +125,7 @@ pub fn retention(products: &Products, application: ApplicationId) -> Interval {
 enum Entry {
     Counted { asked: Box<Asked>, answer: oneshot::Sender<Result<Observation>> },
     Noted { event: Box<Event>, refused: Option<Account> },
+    Probe { answer: oneshot::Sender<Result<()>> },
 }
 
 /// What the thread owns.
@@ -122,6 +134,7 @@ struct Keeper {
     tables: BTreeMap<Account, Counted>,
     retention: EventRetention,
     clock: Clock,
+    meter: Meter,
 }
 
 /// The machines of an account, how long each is counted, and how far the book has been read.
@@ -171,10 +184,19 @@ impl Keeper {
     }
 
     fn commit(&mut self, batch: Vec<Entry>) {
+        let (entries, started) = (batch.len(), Instant::now());
+        self.meter.taken(entries);
         let wanted = self.wanted(&batch);
-        let mut clerk = Batch { tables: &mut self.tables, batch, answers: Vec::new(), undo: Vec::new() };
+        let mut clerk = Batch {
+            tables: &mut self.tables,
+            batch,
+            answers: Vec::new(),
+            probes: Vec::new(),
+            undo: Vec::new(),
+        };
         let kept = self.book.commit(&wanted, &mut clerk);
-        let Batch { answers, undo, batch, .. } = clerk;
+        self.meter.committed(entries, started.elapsed(), kept.is_ok());
+        let Batch { answers, probes, undo, batch, .. } = clerk;
         match &kept {
             Ok(cursors) => {
                 for (wanted, cursor) in wanted.iter().zip(cursors) {
@@ -199,10 +221,15 @@ impl Keeper {
             // The asker may have gone; then nobody needs the answer.
             let _ = answer.send(kept.clone().map(|()| observation));
         }
+        for probe in probes {
+            let _ = probe.send(kept.clone());
+        }
         // Those that were never decided about, because the book could not even be read.
         for entry in batch {
-            if let (Entry::Counted { answer, .. }, Err(error)) = (entry, &kept) {
-                let _ = answer.send(Err(error.clone()));
+            match (entry, &kept) {
+                (Entry::Counted { answer, .. }, Err(error)) => drop(answer.send(Err(error.clone()))),
+                (Entry::Probe { answer }, Err(error)) => drop(answer.send(Err(error.clone()))),
+                _ => {}
             }
         }
     }
@@ -234,6 +261,7 @@ struct Batch<'a> {
     tables: &'a mut BTreeMap<Account, Counted>,
     batch: Vec<Entry>,
     answers: Vec<(oneshot::Sender<Result<Observation>>, Observation)>,
+    probes: Vec<oneshot::Sender<Result<()>>>,
     undo: Vec<(Account, Cmid, Option<Machine>)>,
 }
 
@@ -248,6 +276,7 @@ impl Clerk for Batch<'_> {
         let mut writes = Writes::default();
         for entry in std::mem::take(&mut self.batch) {
             match entry {
+                Entry::Probe { answer } => self.probes.push(answer),
                 Entry::Noted { event, refused } => {
                     writes.outcomes.extend(refused.map(|account| (account, Outcome::Failed)));
                     writes.events.push(*event);
@@ -346,7 +375,7 @@ mod tests {
     fn ledger(directory: &tempfile::TempDir) -> Ledger {
         let clock = Clock::new(|| Interval::days(40).after(START));
         Store::open_or_create(directory.path()).unwrap();
-        Ledger::start(book(directory), EventRetention::default(), clock).unwrap()
+        Ledger::start(book(directory), EventRetention::default(), clock, Meter::default()).unwrap()
     }
 
     fn book(directory: &tempfile::TempDir) -> Box<dyn Book> {

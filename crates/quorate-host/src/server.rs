@@ -4,9 +4,13 @@ use crate::book::{self, Account, Event};
 use crate::credentials::{Active, Credentials, VendorCredentials};
 use crate::dns::{self, Publication};
 use crate::documents;
+use crate::health::Health;
+use crate::inquiries;
 use crate::keys::Installed;
-use crate::ledger::{self, Ledger};
-use crate::ledger::{Asked, EventRetention};
+use crate::ledger::{self, Asked, EventRetention, Ledger};
+use crate::limit::{self, Limit};
+use crate::metrics::{Exposition, Metrics};
+use crate::monitoring::{self, Pages};
 use crate::report;
 use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
@@ -16,11 +20,13 @@ use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::ProxyUrl;
+use quorate_edge::rate::Rate;
 use quorate_edge::server::{self, Limits, Peer};
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
 use quorate_proto::{request, status};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +42,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Time limits and numbers of connections.
     pub limits: Limits,
+    /// Requests of one address.
+    pub requests_per_address: Option<Rate>,
     /// Where the host is published.
     pub publications: Vec<Publication>,
     /// The machine that this is: a key that was installed on another is not used.
@@ -46,6 +54,8 @@ pub struct Options {
     pub book: book::Location,
     /// How long events are kept.
     pub events: EventRetention,
+    /// Where `/metrics` and `/healthz` are, if anywhere.
+    pub monitoring: Option<SocketAddr>,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
 }
@@ -53,9 +63,18 @@ pub struct Options {
 impl Options {
     /// As `quorate-host serve` runs unless it is told otherwise.
     pub fn new(directory: PathBuf, hardware: Components) -> Self {
-        let (limits, publications) = (Limits::default(), Vec::new());
-        let (book, events) = (book::Location::Own, EventRetention::default());
-        Self { directory, limits, publications, hardware, proxy: None, book, events, every: DAY }
+        Self {
+            directory,
+            limits: Limits::default(),
+            requests_per_address: Rate::per_second(limit::REQUESTS_PER_ADDRESS),
+            publications: Vec::new(),
+            hardware,
+            proxy: None,
+            book: book::Location::Own,
+            events: EventRetention::default(),
+            monitoring: None,
+            every: DAY,
+        }
     }
 }
 
@@ -86,49 +105,74 @@ pub async fn serve(
     } else if !keys.iter().any(activated) {
         tracing::warn!("this host is not activated; clients are refused until `quorate-host ato`");
     }
-    let tls = tls(credentials.clone(), &clock)?;
+    let tls = tls(Arc::new(credentials.clone()), &clock)?;
     let (location, directory) = (options.book.clone(), options.directory.clone());
     // A connection to PostgreSQL has threads of its own, and is not made on those that serve.
     let book = tokio::task::spawn_blocking(move || location.open(&directory));
     let book = book.await.unwrap_or_else(|error| {
         Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
     })?;
-    let ledger = Ledger::start(book, options.events, clock.clone())?;
-    let answers = Answers { credentials: credentials.clone(), ledger: ledger.clone(), clock: clock.clone() };
+    let monitoring = match options.monitoring {
+        Some(address) => Some(monitoring::listen(address).await?),
+        None => None,
+    };
+    let metrics = Metrics::default();
+    let ledger = Ledger::start(book, options.events, clock.clone(), metrics.ledger.clone())?;
+    let notes = Notes { ledger: ledger.clone(), metrics: metrics.clone() };
+    let answers = Answers { credentials: credentials.clone(), notes: notes.clone(), clock: clock.clone() };
+    let health = Health::new(credentials.clone(), ledger, Store::open(&options.directory)?, clock.clone());
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
-    )
-    .prepare();
+    );
+    let routes = inquiries::add(routes, health.clone())?.prepare();
 
     let (changed, changes) = watch::channel(revision);
     let rhythm = Rhythm { every: options.every, changes, failures: 0 };
     let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
     let tasks = [
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
-        tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
+        tokio::spawn(fetch_daily(news, metrics.clone(), options.proxy, clock.clone(), rhythm.clone())),
         tokio::spawn(publish_daily(
             published,
-            ledger.clone(),
-            credentials,
+            notes,
+            credentials.clone(),
             options.publications,
             port,
-            clock,
+            clock.clone(),
             rhythm,
         )),
     ];
     tracing::info!(port, "the activation host is listening");
-    server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
-    for task in tasks {
+    let limit = Limit::new(options.requests_per_address);
+    let traffic = Arc::<server::Traffic>::default();
+    let monitoring = monitoring.map(|listener| {
+        let exposition =
+            Exposition::new(&metrics, credentials.clone(), Arc::clone(&traffic), Arc::clone(&limit));
+        let count = monitoring::count_machines(options.book, options.directory, credentials, clock, metrics);
+        [tokio::spawn(monitoring::serve(listener, Pages::new(exposition, health))), tokio::spawn(count)]
+    });
+    server::serve(listener, Some(Arc::new(tls)), limit.over(routes), options.limits, traffic, stop).await;
+    for task in tasks.into_iter().chain(monitoring.into_iter().flatten()) {
         task.abort();
     }
     Ok(())
 }
 
+/// An answer, and what was counted for it.
+type Answer = (ActivateResponse, Account, Observation);
+
 /// What the gRPC method needs.
 struct Answers {
     credentials: Credentials,
-    ledger: Ledger,
+    notes: Notes,
     clock: Clock,
+}
+
+/// Who keeps what has happened: the book, for administrators, and the metrics, for Prometheus.
+#[derive(Clone)]
+struct Notes {
+    ledger: Ledger,
+    metrics: Metrics,
 }
 
 #[tonic::async_trait]
@@ -141,10 +185,13 @@ impl Activation for Answers {
         let wire = request.into_inner();
         let answer = self.answer(peer.as_ref(), &wire).await;
         event(peer.as_ref(), &wire, &answer);
-        if let Err(error) = &answer {
-            self.note_refusal(peer.as_ref(), &wire, error);
+        match &answer {
+            Ok((_, account, observation)) => {
+                self.notes.metrics.request(Some(account), wire.license_status, Ok(*observation));
+            }
+            Err(error) => self.note_refusal(peer.as_ref(), &wire, error),
         }
-        answer.map(|(answer, _)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
+        answer.map(|(answer, ..)| Response::new(answer)).map_err(|error| self.refusal(peer.as_ref(), &error))
     }
 }
 
@@ -159,11 +206,7 @@ impl Answers {
         }
     }
 
-    async fn answer(
-        &self,
-        peer: Option<&Peer>,
-        wire: &ActivateRequest,
-    ) -> Result<(ActivateResponse, Observation)> {
+    async fn answer(&self, peer: Option<&Peer>, wire: &ActivateRequest) -> Result<Answer> {
         let request = request::from_wire(wire)?;
         let active = self.credentials.current();
         let vendor = active.by_server_name(peer.and_then(|peer| peer.server_name.as_deref()))?;
@@ -180,6 +223,7 @@ impl Answers {
             let application = vendor.catalog.products.application(request.application)?.id;
             Some(Account { vendor: vendor.catalog.vendor.clone(), application })
         });
+        self.notes.metrics.request(account.as_ref(), wire.license_status, Err(error));
         let event = Event {
             at: self.clock.now(),
             kind: book::REQUEST,
@@ -199,7 +243,7 @@ impl Answers {
                 "address": peer.map(|peer| peer.address.to_string()),
             }),
         };
-        self.ledger.note(event, account);
+        self.notes.ledger.note(event, account);
     }
 
     async fn decide(
@@ -207,7 +251,7 @@ impl Answers {
         vendor: &VendorCredentials,
         peer: Option<&Peer>,
         request: ActivationRequest,
-    ) -> Result<(ActivateResponse, Observation)> {
+    ) -> Result<Answer> {
         let now = self.clock.now();
         let keys = vendor.keys()?;
         let entitlements = keys.iter().map(|key| &key.entitlement);
@@ -219,8 +263,9 @@ impl Answers {
         };
         let policy = vendor.catalog.products.policy(sku);
         let retention = ledger::retention(&vendor.catalog.products, request.application);
+        let account = Account { vendor: vendor.catalog.vendor.clone(), application: request.application };
         let asked = Asked {
-            account: Account { vendor: vendor.catalog.vendor.clone(), application: request.application },
+            account: account.clone(),
             request: request.clone(),
             address: peer.map(|peer| peer.address.to_string()).unwrap_or_default(),
             at: now,
@@ -228,7 +273,7 @@ impl Answers {
             threshold: policy.threshold,
             validity: policy.validity,
         };
-        let observation = self.ledger.count(asked).await?;
+        let observation = self.notes.ledger.count(asked).await?;
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
@@ -242,18 +287,18 @@ impl Answers {
             renewal_interval: policy.renewal_interval,
             clone: observation.clone,
         })?;
-        Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, observation))
+        Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, account, observation))
     }
 }
 
 /// One event for each request, with the fields that administrators know from event 12290.
-fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<(ActivateResponse, Observation)>) {
+fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<Answer>) {
     let result = match answer {
         Ok(_) => "0".to_owned(),
         Err(error) => error.code.to_string(),
     };
     let what = answer.as_ref().err().map(|error| error.what.as_str());
-    let observation = answer.as_ref().ok().map(|(_, observation)| observation);
+    let observation = answer.as_ref().ok().map(|(.., observation)| observation);
     let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
     tracing::info!(
         result,
@@ -273,7 +318,11 @@ fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<(ActivateR
     );
 }
 
-fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> {
+/// TLS as clients expect it, with certificates from there.
+pub fn tls(
+    certificates: Arc<dyn rustls::server::ResolvesServerCert>,
+    clock: &Clock,
+) -> Result<rustls::ServerConfig> {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -281,7 +330,7 @@ fn tls(credentials: Credentials, clock: &Clock) -> Result<rustls::ServerConfig> 
             Error::new(Code::Internal, format!("TLS 1.3 is not available ({error})"), "please report this")
         })?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(credentials));
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -357,10 +406,19 @@ impl Rhythm {
 }
 
 /// Fetches what the vendors say since. A host without any way out is no fault, and is mentioned once a day.
-async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mut rhythm: Rhythm) {
+async fn fetch_daily(
+    mut store: Store,
+    metrics: Metrics,
+    proxy: Option<ProxyUrl>,
+    clock: Clock,
+    mut rhythm: Rhythm,
+) {
     let mut mentioned: Option<(Error, Instant)> = None;
     loop {
         let fetched = documents::fetch_all(&mut store, proxy.as_ref(), &clock).await;
+        if fetched.is_ok() {
+            metrics.vendors_answered(clock.now());
+        }
         if let Err(error) = &fetched {
             let known = |(before, at): &(Error, Instant)| before == error && at.elapsed() < DAY;
             if !mentioned.as_ref().is_some_and(known) {
@@ -378,7 +436,7 @@ async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mu
 /// Publishes the host. A failure is an event and never stops the host.
 async fn publish_daily(
     mut store: Store,
-    ledger: Ledger,
+    notes: Notes,
     credentials: Credentials,
     publications: Vec<Publication>,
     port: u16,
@@ -387,7 +445,7 @@ async fn publish_daily(
 ) {
     loop {
         let active = credentials.current();
-        let everywhere = publish(&mut store, &ledger, &active, &publications, port, &clock).await;
+        let everywhere = publish(&mut store, &notes, &active, &publications, port, &clock).await;
         rhythm.wait(everywhere).await;
     }
 }
@@ -416,7 +474,7 @@ fn dns_event(attempt: &dns::Attempt, now: Timestamp) -> Event {
 /// others. Says whether it succeeded everywhere.
 async fn publish(
     store: &mut Store,
-    ledger: &Ledger,
+    notes: &Notes,
     active: &Active,
     publications: &[Publication],
     port: u16,
@@ -432,7 +490,8 @@ async fn publish(
     let attempts = dns::publish(store, publications, &catalogs, port, clock).await;
     for attempt in &attempts {
         let domain = &attempt.domain;
-        ledger.note(dns_event(attempt, clock.now()), None);
+        notes.ledger.note(dns_event(attempt, clock.now()), None);
+        notes.metrics.published(attempt, clock.now());
         let record = attempt.record.as_ref().map(tracing::field::display);
         let removed = |text: &dyn std::fmt::Display| tracing::info!(record = %text, "removed from DNS");
         match &attempt.result {

@@ -15,5 +15,8 @@ pub mod v1 {
     tonic::include_proto!("quorate.v1");
 }
 
+/// The compiled `.proto`, for tools that ask a server what it can be asked.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+
 /// The port that hosts listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 1688;

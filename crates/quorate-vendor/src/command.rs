@@ -255,7 +255,8 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) {
-    server::serve(listener, Arc::new(tls), api::router(service), Limits::default(), stop).await;
+    let traffic = Arc::default();
+    server::serve(listener, Some(Arc::new(tls)), api::router(service), Limits::default(), traffic, stop).await;
 }
 
 /// Writes the vendor root and the signed catalog: what the vendor's product ships with.

@@ -84,12 +84,39 @@ pub async fn handshake(
 
 /// Begins an `Activate` request, whose body is still to be sent.
 pub fn begin(requests: &mut SendRequest<Bytes>) -> (ResponseFuture, SendStream<Bytes>) {
-    let request = http::Request::post("https://host/quorate.v1.Activation/Activate")
+    begin_at(requests, "/quorate.v1.Activation/Activate")
+}
+
+fn begin_at(requests: &mut SendRequest<Bytes>, path: &str) -> (ResponseFuture, SendStream<Bytes>) {
+    let request = http::Request::post(format!("https://host{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(())
         .unwrap();
     requests.send_request(request, false).unwrap()
+}
+
+/// Asks another method than `Activate`. Gives the one message that it answers, or the gRPC status.
+pub async fn ask<A: Message + Default>(
+    requests: &mut SendRequest<Bytes>,
+    path: &str,
+    question: &impl Message,
+) -> std::result::Result<A, String> {
+    let (response, mut body) = begin_at(requests, path);
+    body.send_data(frame(&question.encode_to_vec()), true).unwrap();
+    let (head, mut body) = response.await.unwrap().into_parts();
+    let mut said = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        said.extend_from_slice(&data);
+    }
+    let end = body.trailers().await.unwrap().unwrap_or(head.headers);
+    match end.get("grpc-status").map(|status| status.to_str().unwrap()) {
+        // Before the message stand a flag and its length.
+        Some("0") => Ok(A::decode(&said[5..]).unwrap()),
+        status => Err(status.unwrap_or_default().to_owned()),
+    }
 }
 
 /// Sends a message in an `Activate` request. Gives the gRPC status and its message.
