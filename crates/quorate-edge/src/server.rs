@@ -120,8 +120,27 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    serve_with(listener, tls, service, watch::channel(limits).1, stop).await;
+}
+
+/// As [`serve`], with time limits that may change: each connection has those of its beginning. The number of
+/// connections stays.
+pub async fn serve_with<S, B>(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    service: S,
+    changing: watch::Receiver<Limits>,
+    stop: impl Future<Output = ()>,
+) where
+    S: Answers<B>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut limits = *changing.borrow();
+    let connections = limits.connections;
+    let places = Arc::new(Semaphore::new(connections));
     let (stopping, stopped) = watch::channel(false);
     let mut turned_away = 0u64;
     tokio::pin!(stop);
@@ -142,10 +161,11 @@ pub async fn serve<S, B>(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             turned_away += 1;
             if turned_away.is_power_of_two() {
-                tracing::warn!(turned_away, limit = limits.connections, "too many connections: turned away");
+                tracing::warn!(turned_away, limit = connections, "too many connections: turned away");
             }
             continue;
         };
+        limits = *changing.borrow();
         let (acceptor, service, stopped) = (acceptor.clone(), service.clone(), stopped.clone());
         tokio::spawn(async move {
             let _place = place;
@@ -157,7 +177,7 @@ pub async fn serve<S, B>(
     drop(listener);
     // Nobody may be left to hear this; then there is nothing to wait for either.
     let _ = stopping.send(true);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
     let _ = timeout(limits.request, places.acquire_many(all)).await;
 }
 
