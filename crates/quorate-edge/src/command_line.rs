@@ -156,7 +156,9 @@ pub fn start_log_as(format: LogFormat, filter: Option<&str>) {
     // A second start, as in tests that run a program's code twice, keeps the first.
     let _ = match format {
         LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
     };
 }
 

@@ -120,7 +120,7 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    serve_with(listener, tls, service, watch::channel(limits).1, stop).await;
+    serve_with(listener, tls, service, || limits, stop).await;
 }
 
 /// As [`serve`], with time limits that may change: each connection has those of its beginning. The number of
@@ -129,7 +129,7 @@ pub async fn serve_with<S, B>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     service: S,
-    changing: watch::Receiver<Limits>,
+    limits_now: impl Fn() -> Limits,
     stop: impl Future<Output = ()>,
 ) where
     S: Answers<B>,
@@ -138,7 +138,7 @@ pub async fn serve_with<S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let acceptor = TlsAcceptor::from(tls);
-    let mut limits = *changing.borrow();
+    let mut limits = limits_now();
     let connections = limits.connections;
     let places = Arc::new(Semaphore::new(connections));
     let (stopping, stopped) = watch::channel(false);
@@ -165,7 +165,7 @@ pub async fn serve_with<S, B>(
             }
             continue;
         };
-        limits = *changing.borrow();
+        limits = limits_now();
         let (acceptor, service, stopped) = (acceptor.clone(), service.clone(), stopped.clone());
         tokio::spawn(async move {
             let _place = place;

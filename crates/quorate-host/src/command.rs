@@ -1,16 +1,18 @@
 //! The command line of `quorate-host`.
 
 mod dns;
+mod serve;
+mod settings;
 
-use crate::book::{EventFilter, Location};
+use crate::book::EventFilter;
+use crate::config::Config;
 use crate::keys::{self, HostKey, Installed};
 use crate::listing::{self, ClientFilter, Form};
 use crate::report;
-use crate::server::{self, Options};
+use crate::settings::{Serving, Settings};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
-use dns::{DnsCommand, DnsOptions};
-use quorate_core::hardware::Components;
+use dns::DnsCommand;
 use quorate_core::identifier::quoted;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
@@ -20,13 +22,12 @@ use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
-use quorate_edge::server::Limits;
+use serve::{Serve, Sources};
+use settings::{ConfigCommand, SetCommand};
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// The activation host: answers every machine of a network, once enough of them have asked.
 #[derive(Parser)]
@@ -49,6 +50,9 @@ struct Arguments {
     /// directory: a connection string, or "@FILE" for a file that holds one.
     #[arg(long, value_name = "URL", env = "QUORATE_HOST_DATABASE", hide_env_values = true, global = true)]
     database: Option<String>,
+    /// The configuration file [default: /etc/quorate/host.toml, when it is there].
+    #[arg(long, value_name = "FILE", env = "QUORATE_HOST_CONFIG", hide_env_values = true, global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -151,30 +155,17 @@ enum Command {
     },
     /// Run the activation host.
     #[command(mut_arg("publish", |arg| arg.requires("dns_server").requires("host_name")))]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// The host's records in DNS: show them, publish the host now, withdraw it.
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// The configuration file: check it, show what is in force.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Set(SetCommand),
     #[command(flatten)]
     HelpFiles(HelpFiles),
-}
-
-#[derive(clap::Args)]
-struct Serve {
-    /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from(([0u16; 8], quorate_proto::DEFAULT_PORT)))]
-    listen: SocketAddr,
-    #[command(flatten)]
-    dns: DnsOptions,
-    /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
-    /// Close a connection that has not finished its TLS handshake after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    handshake_limit: u64,
-    /// Close a connection without a request after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    idle_limit: u64,
 }
 
 /// Runs the program.
@@ -190,10 +181,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let now = clock.now();
     let directory = arguments.dir;
-    let location = location(arguments.database)?;
+    let config = || Config::load(arguments.config.as_deref());
     let open = || Store::open(&directory);
     // A book of one's own is where the host is.
-    let book = || open().and_then(|_| location.open(&directory));
+    let book = || {
+        open()?;
+        serve::location(arguments.database.as_deref(), &config()?)?.open(&directory)
+    };
     let hardware = || Machine::read(arguments.machine.as_deref()).map(|machine| machine.components());
     // A key is activated on the machine on which it was installed.
     let select_here = |store: &Store, name: Option<&str>| -> Result<HostKey> {
@@ -232,7 +226,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let mut store = open()?;
             let key = select_here(&store, id.as_deref())?;
             // Read here, since clap would repeat what it can't read, and that may hold a password.
-            let proxy = proxy.as_deref().map(str::parse).transpose()?;
+            let proxy = match proxy {
+                Some(proxy) => Some(proxy.parse()?),
+                None => config()?.proxy()?,
+            };
             let activation =
                 keys::activate_online(&mut store, key, service.as_deref(), proxy.as_ref(), clock);
             let key = quorate_edge::server::runtime()?.block_on(activation)?;
@@ -265,12 +262,16 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(&store, now)?,
                 name => vec![Installed::select(&store, name, now)?],
             };
-            let hardware = hardware()?;
+            let host = report::Host {
+                hardware: hardware()?,
+                patience: config()?.patience.or(Settings::read(&store)?.patience),
+                runs: Serving::is_under_way(&directory),
+            };
             let alone = keys.len() == 1;
             for (index, installed) in keys.into_iter().enumerate() {
                 let separator = if index == 0 { "" } else { "\n" };
                 let text = match &installed.key {
-                    Ok(key) => report::dlv(&store, &mut *book()?, key, &hardware, now)?,
+                    Ok(key) => report::dlv(&store, &mut *book()?, key, &host, now)?,
                     Err(error) if alone => return Err(error.clone()),
                     Err(error) => report::unreadable(&installed, error),
                 };
@@ -305,29 +306,14 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             listing::events(out, &book()?.events(&filter)?, json)
         }
         Command::Serve(serve) => {
-            command_line::start_log();
-            let listen = serve.listen;
-            let options =
-                Options { book: location.clone(), ..options(directory.clone(), hardware()?, serve)? };
-            quorate_edge::server::runtime()?.block_on(async {
-                let listener = quorate_edge::server::listen(listen).await?;
-                server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
-            })
+            let (config, database) = (arguments.config, arguments.database);
+            Sources { directory, config, database, serve: *serve }.run(hardware()?, clock.clone())
         }
-        Command::Dns(command) => command.run(&mut open()?, &hardware()?, clock, out),
+        Command::Dns(command) => command.run(&mut open()?, &config()?, &hardware()?, clock, out),
+        Command::Config(command) => command.run(arguments.config.as_deref(), &directory, out),
+        Command::Set(command) => command.run(&directory, &config()?, out),
         Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
-}
-
-/// Where the book is: what was given, or what a file holds, where no list of processes shows it.
-fn location(database: Option<String>) -> Result<Location> {
-    Ok(match database {
-        None => Location::Own,
-        Some(given) => match given.strip_prefix('@') {
-            Some(file) => Location::Postgres(files::read_text(Path::new(file))?.trim().to_owned()),
-            None => Location::Postgres(given),
-        },
-    })
 }
 
 fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
@@ -339,17 +325,6 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
             "write it as in \"2026-03-01T08:00:00Z\" or \"24h\"",
         )
     })
-}
-
-fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Options> {
-    let publications = serve.dns.publications()?;
-    let limits = Limits {
-        handshake: Duration::from_secs(serve.handshake_limit),
-        idle: Duration::from_secs(serve.idle_limit),
-        ..Limits::default()
-    };
-    let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
-    Ok(Options { limits, publications, proxy, ..Options::new(directory, hardware) })
 }
 
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,

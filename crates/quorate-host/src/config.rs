@@ -172,7 +172,11 @@ impl Reader<'_> {
         let table = DeTable::parse(self.text).map_err(|error| {
             // What TOML says is about the form and repeats no value.
             let what = format!("it is not TOML: {}", error.message());
-            self.wrong(&error.span().unwrap_or(0..0), what, "write it as in the example, packaging/quorate-host.toml")
+            self.wrong(
+                &error.span().unwrap_or(0..0),
+                what,
+                "write it as in the example, packaging/quorate-host.toml",
+            )
         })?;
         let mut config = Config { path: Some(self.path.to_owned()), ..Config::default() };
         for (section, value) in table.get_ref() {
@@ -233,7 +237,9 @@ impl Reader<'_> {
             }
             "events.keep" => config.events_keep = Some(self.time(key, value, DAY..=Interval::days(3_650))?),
             "events.most" => config.events_most = Some(self.number(key, value, 1..=1_000_000_000)?),
-            "intervals.activation" => config.patience.activation = Some(self.time(key, value, Patience::RANGE)?),
+            "intervals.activation" => {
+                config.patience.activation = Some(self.time(key, value, Patience::RANGE)?)
+            }
             "intervals.renewal" => config.patience.renewal = Some(self.time(key, value, Patience::RANGE)?),
             _ => return Err(self.unknown(at, key)),
         }
@@ -294,7 +300,9 @@ impl Reader<'_> {
     }
 
     fn text_of(&self, key: &str, value: &Value<'_>) -> Result<String> {
-        self.parsed(key, value, "a text in quotation marks", |text| Some(text.to_owned()).filter(|text| !text.is_empty()))
+        self.parsed(key, value, "a text in quotation marks", |text| {
+            Some(text.to_owned()).filter(|text| !text.is_empty())
+        })
     }
 
     fn parsed<T>(
@@ -441,26 +449,77 @@ mod tests {
             .collect();
         assert_eq!(
             told,
-            ["one.test 192.0.2.1:53 kms.one.test 3 0 3600", "two.test [2001:db8::1]:5353 kms.two.test 9 0 60"]
+            [
+                "one.test 192.0.2.1:53 kms.one.test 3 0 3600",
+                "two.test [2001:db8::1]:5353 kms.two.test 9 0 60"
+            ]
         );
     }
 
     #[test]
     fn mistakes_are_told_with_their_line_and_without_their_value() {
         for (text, what, next) in [
-            ("\n[limts]\n", "line 2 of F: \"limts\" is not a key of this file", "did you mean limits? docs/host-config.md has all keys"),
-            ("[limits]\nidel = \"3s\"", "line 2 of F: \"limits.idel\" is not a key of this file", "did you mean limits.idle? docs/host-config.md has all keys"),
-            ("host-name = 'x'", "line 1 of F: \"host-name\" is not a key of this file", "did you mean dns.host-name? docs/host-config.md has all keys"),
-            ("[limits]\n\nidle = 30", "line 3 of F: the value of limits.idle cannot be used", "it wants a time from 1s to 1d, as in \"1s\""),
-            ("[limits]\nidle = '2d'", "line 2 of F: the value of limits.idle cannot be used", "it wants a time from 1s to 1d, as in \"1s\""),
-            ("[limits]\nconnections = -1", "line 2 of F: the value of limits.connections cannot be used", "it wants a whole number from 1 to 200000"),
-            ("[log]\nformat = 'xml'", "line 2 of F: the value of log.format cannot be used", "it wants \"text\" or \"json\""),
-            ("[intervals]\nrenewal = '14m'", "line 2 of F: the value of intervals.renewal cannot be used", "it wants a time from 15m to 30d, as in \"15m\""),
-            ("[proxy]\nurl = 'user:secret@proxy'", "line 2 of F: the value of proxy.url cannot be used", "it wants a URL as in \"http://proxy.example:3128\""),
-            ("[proxy]\nurl = 'http://p'\nurl-file = 'f'", "line 3 of F: url and url-file stand side by side", "keep one of them; a file that others cannot read is the safer place"),
+            (
+                "\n[limts]\n",
+                "line 2 of F: \"limts\" is not a key of this file",
+                "did you mean limits? docs/host-config.md has all keys",
+            ),
+            (
+                "[limits]\nidel = \"3s\"",
+                "line 2 of F: \"limits.idel\" is not a key of this file",
+                "did you mean limits.idle? docs/host-config.md has all keys",
+            ),
+            (
+                "host-name = 'x'",
+                "line 1 of F: \"host-name\" is not a key of this file",
+                "did you mean dns.host-name? docs/host-config.md has all keys",
+            ),
+            (
+                "[limits]\n\nidle = 30",
+                "line 3 of F: the value of limits.idle cannot be used",
+                "it wants a time from 1s to 1d, as in \"1s\"",
+            ),
+            (
+                "[limits]\nidle = '2d'",
+                "line 2 of F: the value of limits.idle cannot be used",
+                "it wants a time from 1s to 1d, as in \"1s\"",
+            ),
+            (
+                "[limits]\nconnections = -1",
+                "line 2 of F: the value of limits.connections cannot be used",
+                "it wants a whole number from 1 to 200000",
+            ),
+            (
+                "[log]\nformat = 'xml'",
+                "line 2 of F: the value of log.format cannot be used",
+                "it wants \"text\" or \"json\"",
+            ),
+            (
+                "[intervals]\nrenewal = '14m'",
+                "line 2 of F: the value of intervals.renewal cannot be used",
+                "it wants a time from 15m to 30d, as in \"15m\"",
+            ),
+            (
+                "[proxy]\nurl = 'user:secret@proxy'",
+                "line 2 of F: the value of proxy.url cannot be used",
+                "it wants a URL as in \"http://proxy.example:3128\"",
+            ),
+            (
+                "[proxy]\nurl = 'http://p'\nurl-file = 'f'",
+                "line 3 of F: url and url-file stand side by side",
+                "keep one of them; a file that others cannot read is the safer place",
+            ),
             ("[[dns]]\ndomain = 'x.test'", "line 1 of F: this [[dns]] has no server", "add it below"),
-            ("[dns]\ndomain = 'x.test'", "line 1 of F: the value of dns cannot be used", "it wants tables: write [[dns]] on a line of its own for each domain"),
-            ("listen = 3", "line 1 of F: the value of listen cannot be used", "it wants a table: write [listen] on a line of its own, and its keys below"),
+            (
+                "[dns]\ndomain = 'x.test'",
+                "line 1 of F: the value of dns cannot be used",
+                "it wants tables: write [[dns]] on a line of its own for each domain",
+            ),
+            (
+                "listen = 3",
+                "line 1 of F: the value of listen cannot be used",
+                "it wants a table: write [listen] on a line of its own, and its keys below",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.what, what.replace('F', "/etc/quorate/host.toml"), "{text}");
@@ -473,7 +532,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_in_what_debug_prints() {
-        let config = read("[database]\nurl = 'postgres://u:secret@h/d'\n[proxy]\nurl = 'http://u:secret@h'").unwrap();
+        let config =
+            read("[database]\nurl = 'postgres://u:secret@h/d'\n[proxy]\nurl = 'http://u:secret@h'").unwrap();
         assert!(!format!("{config:?}").contains("secret"));
     }
 

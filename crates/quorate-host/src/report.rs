@@ -4,6 +4,7 @@ use crate::book::{Book, Statistics};
 use crate::dns::SrvRecord;
 use crate::keys::{HostKey, Installed};
 use crate::ledger;
+use crate::settings::{Patience, Settings};
 use crate::store::{Published, Store};
 use quorate_core::catalog::Catalog;
 use quorate_core::hardware::Components;
@@ -11,14 +12,19 @@ use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Error, Result, Timestamp};
 use std::fmt::Write;
 
+/// What of the host itself is shown beside a key.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The machine that this is.
+    pub hardware: Components,
+    /// How patient clients are to be.
+    pub patience: Patience,
+    /// Whether the daemon runs.
+    pub runs: bool,
+}
+
 /// The full status of one key, line by line.
-pub fn dlv(
-    store: &Store,
-    book: &mut dyn Book,
-    key: &HostKey,
-    hardware: &Components,
-    now: Timestamp,
-) -> Result<String> {
+pub fn dlv(store: &Store, book: &mut dyn Book, key: &HostKey, host: &Host, now: Timestamp) -> Result<String> {
     let account = key.account();
     let application = account.application;
     let pid = match key.certificate(now) {
@@ -28,7 +34,7 @@ pub fn dlv(
             .map_or_else(|| "(none)".to_owned(), |entitlement| entitlement.extended_pid.to_string()),
         Some(Err(_)) => "(not valid now)".to_owned(),
     };
-    let standing = key.standing(hardware, now);
+    let standing = key.standing(&host.hardware, now);
     let status = match &standing {
         Ok(Some(_)) => LicenseStatus::Licensed.to_string(),
         Ok(None) => LicenseStatus::Unlicensed.to_string(),
@@ -60,7 +66,7 @@ pub fn dlv(
             let retention = ledger::retention(&key.catalog.products, application);
             let count = book.count(&account, retention.before(now))?;
             let statistics = book.statistics(&account)?;
-            service_lines(&mut text, store, key, count, &statistics, now)?;
+            service_lines(&mut text, store, key, host, (count, &statistics), now)?;
         }
         Ok(None) => not_enabled(&mut text, "activate it with `ato`, or `dti` and `atp`"),
         Err(error) => not_enabled(&mut text, &error.next),
@@ -90,14 +96,19 @@ fn service_lines(
     text: &mut String,
     store: &Store,
     key: &HostKey,
-    count: u32,
-    statistics: &Statistics,
+    host: &Host,
+    (count, statistics): (u32, &Statistics),
     now: Timestamp,
 ) -> Result<()> {
     text.push_str("Activation host is enabled on this computer\n");
     line(text, "    Current count", &count.to_string());
-    let port = store.setting(PORT)?.unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
-    line(text, "    Listening on Port", &port);
+    line(text, "    Listening on Port", &port(store, host)?);
+    let intervals = host.patience.over(key.catalog.products.policy(&key.sku));
+    for (name, interval) in
+        [("Activation interval", intervals.activation), ("Renewal interval", intervals.renewal)]
+    {
+        line(text, &format!("    {name}"), &format!("{} minutes", interval.as_minutes()));
+    }
     dns_lines(text, store, &key.catalog, now)?;
     line(text, "    Priority", "as the system runs it (the host does not change it)");
     text.push_str("Cumulative requests received from clients\n");
@@ -113,6 +124,20 @@ fn service_lines(
         );
     }
     Ok(())
+}
+
+/// The port of the daemon that runs, or that of the next.
+fn port(store: &Store, host: &Host) -> Result<String> {
+    let noted = store.setting(PORT)?;
+    let set = Settings::read(store)?.port.map(|port| port.to_string());
+    Ok(match (host.runs, noted, set) {
+        (true, Some(port), Some(set)) if port != set => format!("{port} (`sprt` has set {set})"),
+        (true, Some(port), _) => port,
+        (_, noted, set) => {
+            let port = set.or(noted).unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
+            format!("{port} (not running)")
+        }
+    })
 }
 
 /// Where this vendor's clients find the host: what the name server was last seen to give out.

@@ -8,6 +8,7 @@ use crate::keys::Installed;
 use crate::ledger::{self, Ledger};
 use crate::ledger::{Asked, EventRetention};
 use crate::report;
+use crate::settings::{Patience, Serving};
 use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
 use quorate_core::catalog::Catalog;
@@ -48,6 +49,23 @@ pub struct Options {
     pub events: EventRetention,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
+    /// How patient clients are to be.
+    pub patience: Patience,
+    /// What takes the place of some of these while the host runs.
+    pub reloads: Option<watch::Receiver<Live>>,
+}
+
+/// What may change while the host runs, without a connection being dropped.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// As in [`Options`], except for the number of connections.
+    pub limits: Limits,
+    /// As in [`Options`].
+    pub publications: Vec<Publication>,
+    /// As in [`Options`].
+    pub proxy: Option<ProxyUrl>,
+    /// As in [`Options`].
+    pub patience: Patience,
 }
 
 impl Options {
@@ -55,7 +73,25 @@ impl Options {
     pub fn new(directory: PathBuf, hardware: Components) -> Self {
         let (limits, publications) = (Limits::default(), Vec::new());
         let (book, events) = (book::Location::Own, EventRetention::default());
-        Self { directory, limits, publications, hardware, proxy: None, book, events, every: DAY }
+        let (patience, reloads) = (Patience::default(), None);
+        Self {
+            directory,
+            limits,
+            publications,
+            hardware,
+            proxy: None,
+            book,
+            events,
+            every: DAY,
+            patience,
+            reloads,
+        }
+    }
+
+    /// What may change, as it is at first.
+    pub fn live(&self) -> Live {
+        let (publications, proxy) = (self.publications.clone(), self.proxy.clone());
+        Live { limits: self.limits, publications, proxy, patience: self.patience }
     }
 }
 
@@ -72,11 +108,13 @@ pub async fn serve(
     let revision = store.key_revision()?;
     let keys = Installed::all(&store, clock.now())?;
     // The first change comes after all reading: a damaged store is left as it is.
+    let _serving = Serving::begin(&options.directory)?;
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
-    let domains = options.publications.iter().filter_map(|publication| publication.place().ok());
-    let domains: Vec<String> = domains.map(|place| place.domain).collect();
-    store.set(report::PUBLISHING, &domains.join(" "))?;
+    note_domains(&mut store, &options.publications)?;
+    // The sender of what nobody changes is kept, so that waiting for it waits for ever.
+    let (_unchanged, live) = watch::channel(options.live());
+    let live = options.reloads.unwrap_or(live);
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
     let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
     if keys.is_empty() {
@@ -94,7 +132,12 @@ pub async fn serve(
         Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
     })?;
     let ledger = Ledger::start(book, options.events, clock.clone())?;
-    let answers = Answers { credentials: credentials.clone(), ledger: ledger.clone(), clock: clock.clone() };
+    let answers = Answers {
+        credentials: credentials.clone(),
+        ledger: ledger.clone(),
+        live: live.clone(),
+        clock: clock.clone(),
+    };
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
     )
@@ -105,19 +148,19 @@ pub async fn serve(
     let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
     let tasks = [
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
-        tokio::spawn(fetch_daily(news, options.proxy, clock.clone(), rhythm.clone())),
+        tokio::spawn(fetch_daily(news, live.clone(), clock.clone(), rhythm.clone())),
         tokio::spawn(publish_daily(
             published,
             ledger.clone(),
             credentials,
-            options.publications,
+            live.clone(),
             port,
             clock,
             rhythm,
         )),
     ];
     tracing::info!(port, "the activation host is listening");
-    server::serve(listener, Arc::new(tls), routes, options.limits, stop).await;
+    server::serve_with(listener, Arc::new(tls), routes, || live.borrow().limits, stop).await;
     for task in tasks {
         task.abort();
     }
@@ -128,6 +171,7 @@ pub async fn serve(
 struct Answers {
     credentials: Credentials,
     ledger: Ledger,
+    live: watch::Receiver<Live>,
     clock: Clock,
 }
 
@@ -229,6 +273,7 @@ impl Answers {
             validity: policy.validity,
         };
         let observation = self.ledger.count(asked).await?;
+        let intervals = self.live.borrow().patience.over(policy);
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
@@ -238,8 +283,8 @@ impl Answers {
             count: observation.count,
             host_pid: entitlement.extended_pid.clone(),
             host_time: now,
-            activation_interval: policy.activation_interval,
-            renewal_interval: policy.renewal_interval,
+            activation_interval: intervals.activation,
+            renewal_interval: intervals.renewal,
             clone: observation.clone,
         })?;
         Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, observation))
@@ -357,9 +402,10 @@ impl Rhythm {
 }
 
 /// Fetches what the vendors say since. A host without any way out is no fault, and is mentioned once a day.
-async fn fetch_daily(mut store: Store, proxy: Option<ProxyUrl>, clock: Clock, mut rhythm: Rhythm) {
+async fn fetch_daily(mut store: Store, live: watch::Receiver<Live>, clock: Clock, mut rhythm: Rhythm) {
     let mut mentioned: Option<(Error, Instant)> = None;
     loop {
+        let proxy = live.borrow().proxy.clone();
         let fetched = documents::fetch_all(&mut store, proxy.as_ref(), &clock).await;
         if let Err(error) = &fetched {
             let known = |(before, at): &(Error, Instant)| before == error && at.elapsed() < DAY;
@@ -380,16 +426,32 @@ async fn publish_daily(
     mut store: Store,
     ledger: Ledger,
     credentials: Credentials,
-    publications: Vec<Publication>,
+    mut live: watch::Receiver<Live>,
     port: u16,
     clock: Clock,
     mut rhythm: Rhythm,
 ) {
     loop {
+        let publications = live.borrow_and_update().publications.clone();
         let active = credentials.current();
         let everywhere = publish(&mut store, &ledger, &active, &publications, port, &clock).await;
-        rhythm.wait(everywhere).await;
+        tokio::select! {
+            () = rhythm.wait(everywhere) => {}
+            Ok(()) = live.changed() => {
+                let publications = live.borrow().publications.clone();
+                if let Err(error) = note_domains(&mut store, &publications) {
+                    tracing::error!(%error, next = error.next, "where the host is published cannot be noted");
+                }
+            }
+        }
     }
+}
+
+/// Notes for `dlv` where the host is to be published.
+fn note_domains(store: &mut Store, publications: &[Publication]) -> Result<()> {
+    let domains = publications.iter().filter_map(|publication| publication.place().ok());
+    let domains: Vec<String> = domains.map(|place| place.domain).collect();
+    store.set(report::PUBLISHING, &domains.join(" "))
 }
 
 /// An attempt to publish, for the book.

@@ -59,7 +59,9 @@ impl Settings {
     pub fn read(store: &Store) -> Result<Self> {
         // What cannot be read was not written here, and counts as not set.
         let number = |name| Ok::<_, Error>(store.setting(name)?.and_then(|text| text.parse::<u32>().ok()));
-        let minutes = |name| Ok::<_, Error>(number(name)?.filter(|minutes| *minutes <= MOST_MINUTES).map(Interval::minutes));
+        let minutes = |name| {
+            Ok::<_, Error>(number(name)?.filter(|minutes| *minutes <= MOST_MINUTES).map(Interval::minutes))
+        };
         Ok(Self {
             port: number(SET_PORT)?.and_then(|port| u16::try_from(port).ok()),
             priority: number(SET_PRIORITY)?.and_then(|priority| u16::try_from(priority).ok()),
