@@ -1,5 +1,6 @@
 //! The command line of `quorate-host`.
 
+mod confirm;
 mod dns;
 mod serve;
 mod settings;
@@ -13,7 +14,7 @@ use crate::settings::{Serving, Settings};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
 use dns::DnsCommand;
-use quorate_core::identifier::quoted;
+use quorate_core::identifier::{ActivationId, quoted};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
@@ -28,6 +29,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The activation host: answers every machine of a network, once enough of them have asked.
 #[derive(Parser)]
@@ -88,14 +90,27 @@ enum Command {
     Dti {
         /// The activation id, key id or last five characters of the key, when several are installed.
         id: Option<String>,
+        /// Show it as a QR code as well, for a phone that reads it out.
+        #[arg(long)]
+        qr: bool,
     },
     /// Activate the host by a Confirmation ID from the phone desk [/atp].
     Atp {
         /// The 48 digits that the phone desk reads out, in one piece or in groups, or "-" to read them from
         /// standard input; then, when several keys are installed, the activation id, key id or last five
-        /// characters of the key.
-        #[arg(value_name = "CONFIRMATION_ID", required = true, num_args = 1..)]
+        /// characters of the key. Without digits, on a terminal, it is asked for group by group.
+        #[arg(value_name = "CONFIRMATION_ID", num_args = 0..)]
         confirmation_id: Vec<String>,
+    },
+    /// Show in short what is installed, and its license status [/dli].
+    Dli {
+        /// An activation id, key id or the last five characters of a key, or "all".
+        id: Option<String>,
+    },
+    /// Show until when the host's certificate holds [/xpr].
+    Xpr {
+        /// An activation id, key id or the last five characters of a key, or "all".
+        id: Option<String>,
     },
     /// Show the full status of a key, or of all [/dlv].
     Dlv {
@@ -230,12 +245,16 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 Some(proxy) => Some(proxy.parse()?),
                 None => config()?.proxy()?,
             };
-            let activation =
-                keys::activate_online(&mut store, key, service.as_deref(), proxy.as_ref(), clock);
+            let tell = |error: &Error, pause: Duration| {
+                // Nothing can be done when standard error is closed.
+                let _ = writeln!(std::io::stderr(), "{}; trying again in {} s", error.what, pause.as_secs());
+            };
+            let (service, proxy) = (service.as_deref(), proxy.as_ref());
+            let activation = keys::activate_online_patiently(&mut store, key, service, proxy, clock, tell);
             let key = quorate_edge::server::runtime()?.block_on(activation)?;
             print(out, &activated(&key))
         }
-        Command::Dti { id } => {
+        Command::Dti { id, qr } => {
             let mut store = open()?;
             let key = select_here(&store, id.as_deref())?;
             let name = key.sku.name.clone();
@@ -243,8 +262,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             print(
                 out,
                 &format!(
-                    "Installation ID for {name}:\n{installation_id}\n\
+                    "Installation ID for {name}:\n{installation_id}\n{}{}\
                      next: read it to the vendor's phone desk, then: quorate-host atp CONFIRMATION_ID",
+                    report::numbered(&installation_id),
+                    if qr { report::qr(&installation_id)? } else { String::new() },
                 ),
             )
         }
@@ -252,32 +273,30 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let mut store = open()?;
             let (typed, name) = name_behind(confirmation_id);
             let key = select_here(&store, name.as_deref())?;
-            let typed = command_line::or_standard_input(typed)?;
+            let typed = match typed.is_empty() {
+                true => confirm::ask(out)?,
+                false => command_line::or_standard_input(typed)?,
+            };
             let key = keys::confirm(&mut store, key, &typed, now)?;
             print(out, &activated(&key))
         }
+        Command::Dli { id } => {
+            let (store, hardware) = (open()?, hardware()?);
+            show(out, select_shown(&store, id.as_deref(), now)?, |key| Ok(report::dli(key, &hardware, now)))
+        }
+        Command::Xpr { id } => {
+            let store = open()?;
+            show(out, select_shown(&store, id.as_deref(), now)?, |key| report::xpr(&store, key, now))
+        }
         Command::Dlv { id } => {
             let store = open()?;
-            let keys = match id.as_deref() {
-                Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(&store, now)?,
-                name => vec![Installed::select(&store, name, now)?],
-            };
+            let keys = select_shown(&store, id.as_deref(), now)?;
             let host = report::Host {
                 hardware: hardware()?,
                 patience: config()?.patience.or(Settings::read(&store)?.patience),
                 runs: Serving::is_under_way(&directory),
             };
-            let alone = keys.len() == 1;
-            for (index, installed) in keys.into_iter().enumerate() {
-                let separator = if index == 0 { "" } else { "\n" };
-                let text = match &installed.key {
-                    Ok(key) => report::dlv(&store, &mut *book()?, key, &host, now)?,
-                    Err(error) if alone => return Err(error.clone()),
-                    Err(error) => report::unreadable(&installed, error),
-                };
-                print(out, &format!("{separator}{}", text.trim_end()))?;
-            }
-            Ok(())
+            show(out, keys, |key| report::dlv(&store, &mut *book()?, key, &host, now))
         }
         Command::Clients {
             name,
@@ -316,6 +335,33 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     }
 }
 
+/// The keys to show: the one that is named, or the only one, or all.
+fn select_shown(store: &Store, name: Option<&str>, now: Timestamp) -> Result<Vec<Installed>> {
+    match name {
+        Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(store, now),
+        name => Ok(vec![Installed::select(store, name, now)?]),
+    }
+}
+
+/// Shows each key, with a line between. One that cannot be read keeps no other from being shown.
+fn show(
+    out: &mut impl Write,
+    keys: Vec<Installed>,
+    mut text: impl FnMut(&HostKey) -> Result<String>,
+) -> Result<()> {
+    let alone = keys.len() == 1;
+    for (index, installed) in keys.into_iter().enumerate() {
+        let separator = if index == 0 { "" } else { "\n" };
+        let text = match &installed.key {
+            Ok(key) => text(key)?,
+            Err(error) if alone => return Err(error.clone()),
+            Err(error) => report::unreadable(&installed, error),
+        };
+        print(out, &format!("{separator}{}", text.trim_end()))?;
+    }
+    Ok(())
+}
+
 fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
     let ago = text.parse::<Interval>().map(|interval| interval.before(now)).ok();
     ago.or_else(|| text.parse().ok()).ok_or_else(|| {
@@ -332,8 +378,8 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
 fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
     let name = match typed.split_last() {
-        // What stands alone is the Confirmation ID, however mistyped.
-        Some((_, [])) => false,
+        // What stands alone is the Confirmation ID, however mistyped, unless it has the form of another id.
+        Some((last, [])) => last.parse::<ActivationId>().is_ok() || last.parse::<KeyId>().is_ok(),
         Some((last, before)) => {
             last.contains(|c: char| c.is_ascii_alphabetic())
                 || last.parse::<KeyId>().is_ok()
@@ -364,6 +410,8 @@ mod tests {
         assert_eq!(parts(&[whole]), (whole.to_owned(), None));
         assert_eq!(parts(&groups), (groups.concat(), None));
         assert_eq!(parts(&["-"]), ("-".to_owned(), None));
+        assert_eq!(parts(&[]), (String::new(), None));
+        assert_eq!(parts(&["00096-000-000001"]), (String::new(), name("00096-000-000001")));
         assert_eq!(parts(&["O23456"]), ("O23456".to_owned(), None));
         assert_eq!(parts(&["-", "23467"]), ("-".to_owned(), name("23467")));
         assert_eq!(parts(&[whole, "23467"]), (whole.to_owned(), name("23467")));

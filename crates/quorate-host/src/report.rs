@@ -1,15 +1,18 @@
-//! What `dlv` prints: every line that administrators know, for one installed key.
+//! What `dlv`, `dli` and `xpr` print for one installed key, and how `dti` shows an Installation ID.
 
 use crate::book::{Book, Statistics};
 use crate::dns::SrvRecord;
-use crate::keys::{HostKey, Installed};
+use crate::keys::{self, HostKey, Installed};
 use crate::ledger;
 use crate::settings::{Patience, Settings};
 use crate::store::{Published, Store};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use quorate_core::catalog::Catalog;
 use quorate_core::hardware::Components;
+use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
-use quorate_core::{Error, Result, Timestamp};
+use quorate_core::{Code, Error, Result, Timestamp};
 use std::fmt::Write;
 
 /// What of the host itself is shown beside a key.
@@ -72,6 +75,56 @@ pub fn dlv(store: &Store, book: &mut dyn Book, key: &HostKey, host: &Host, now: 
         Err(error) => not_enabled(&mut text, &error.next),
     }
     Ok(text)
+}
+
+/// The short status of one key.
+pub fn dli(key: &HostKey, hardware: &Components, now: Timestamp) -> String {
+    let status = match key.standing(hardware, now) {
+        Ok(Some(_)) => LicenseStatus::Licensed.to_string(),
+        Ok(None) => LicenseStatus::Unlicensed.to_string(),
+        Err(error) => unlicensed(&error),
+    };
+    let mut text = String::new();
+    line(&mut text, "Name", &key.sku.name);
+    line(&mut text, "Description", &format!("{}, {}", key.sku.description, key.sku.channel));
+    line(&mut text, "Partial Product Key", &key.installed.partial.to_string());
+    line(&mut text, "License Status", &status);
+    text
+}
+
+/// Until when the certificate of one key holds.
+pub fn xpr(store: &Store, key: &HostKey, now: Timestamp) -> Result<String> {
+    let standing = match key.certificate(now) {
+        None => "not activated".to_owned(),
+        Some(Err(error)) => format!("the host's certificate does not hold ({error})"),
+        Some(Ok(certificate)) => {
+            let until = format!("the host's certificate holds until {:.0}", certificate.not_after);
+            match keys::renewal(store, &key.installed)? {
+                Some(at) => format!("{until}; it is renewed online from {at:.0} on"),
+                None => format!("{until}; renew it by telephone before (`quorate-host dti`)"),
+            }
+        }
+    };
+    Ok(format!("{}: {standing}", key.sku.name))
+}
+
+/// The groups of an Installation ID, each with its number, as they are read to the phone desk.
+pub fn numbered(installation_id: &InstallationId) -> String {
+    let mut text = String::new();
+    for (number, group) in (1..).zip(installation_id.to_string().split('-')) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{number}  {group}");
+    }
+    text
+}
+
+/// An Installation ID as a QR code in half blocks, dark on light on the usual dark terminal.
+pub fn qr(installation_id: &InstallationId) -> Result<String> {
+    let code = QrCode::new(installation_id.digits()).map_err(|error| {
+        Error::new(Code::Internal, format!("no QR code can be made ({error})"), "please report this")
+    })?;
+    let blocks = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(format!("{blocks}\n"))
 }
 
 /// What can be said of a key that cannot be read.

@@ -4,7 +4,7 @@ use crate::book::{self, Account, Event};
 use crate::credentials::{Active, Credentials, VendorCredentials};
 use crate::dns::{self, Publication};
 use crate::documents;
-use crate::keys::Installed;
+use crate::keys::{self, Installed};
 use crate::ledger::{self, Ledger};
 use crate::ledger::{Asked, EventRetention};
 use crate::report;
@@ -146,7 +146,10 @@ pub async fn serve(
     let (changed, changes) = watch::channel(revision);
     let rhythm = Rhythm { every: options.every, changes, failures: 0 };
     let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
+    let renewed = Store::open(&options.directory)?;
+    let (hardware, proxied) = (options.hardware.clone(), live.clone());
     let tasks = [
+        tokio::spawn(renew_in_time(renewed, hardware, proxied, clock.clone(), rhythm.clone())),
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
         tokio::spawn(fetch_daily(news, live.clone(), clock.clone(), rhythm.clone())),
         tokio::spawn(publish_daily(
@@ -418,6 +421,44 @@ async fn fetch_daily(mut store: Store, live: watch::Receiver<Live>, clock: Clock
             }
         }
         rhythm.wait(fetched.is_ok()).await;
+    }
+}
+
+/// Renews the host's own certificates before they end. What the vendor refuses is asked again the next day only.
+async fn renew_in_time(
+    mut store: Store,
+    hardware: Components,
+    live: watch::Receiver<Live>,
+    clock: Clock,
+    mut rhythm: Rhythm,
+) {
+    loop {
+        let proxy = live.borrow().proxy.clone();
+        let renewed = keys::renew(&mut store, &hardware, proxy.as_ref(), &clock).await;
+        let succeeded = match &renewed {
+            Ok(renewed) => renewed.iter().all(|(_, result)| !result.as_ref().is_err_and(keys::is_transient)),
+            Err(_) => false,
+        };
+        match renewed {
+            Ok(renewed) => {
+                for (id, result) in renewed {
+                    let until = result.map(|key| key.certificate(clock.now()));
+                    match until {
+                        Ok(Some(Ok(certificate))) => {
+                            tracing::info!(key = %id, until = %certificate.not_after, "the host's certificate is renewed");
+                        }
+                        Ok(_) => tracing::error!(key = %id, "the host's new certificate is not valid now"),
+                        Err(error) => {
+                            tracing::warn!(key = %id, %error, next = error.next, "the host's certificate could not be renewed");
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, next = error.next, "the host's certificates cannot be looked at")
+            }
+        }
+        rhythm.wait(succeeded).await;
     }
 }
 

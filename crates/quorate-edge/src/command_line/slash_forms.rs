@@ -42,7 +42,9 @@ pub const QUORATE_HOST: Program = Program {
         ("ato", "ato"),
         ("dti", "dti"),
         ("atp", "atp"),
+        ("dli", "dli"),
         ("dlv", "dlv"),
+        ("xpr", "xpr"),
         ("sprt", "sprt"),
         ("sai", "sai"),
         ("sri", "sri"),
@@ -185,8 +187,8 @@ mod tests {
         );
         assert_eq!(
             error(QUORATE_HOST, "/BCDFG-HJKMP-QRTVW-XY234-6789B"),
-            "error: quorate-host does not know this slash form; it knows /ipk, /upk, /ato, /dti, /atp, /dlv, \
-             /sprt, /sai, /sri, /sdns, /cdns, /spri, /cpri"
+            "error: quorate-host does not know this slash form; it knows /ipk, /upk, /ato, /dti, /atp, /dli, /dlv, \
+             /xpr, /sprt, /sai, /sri, /sdns, /cdns, /spri, /cpri"
         );
         assert_eq!(
             error(QUORATE_VENDOR, "/ato"),
