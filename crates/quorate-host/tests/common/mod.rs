@@ -411,7 +411,7 @@ pub const OFFICE: &str = "0ff1ce15-a989-479d-af46-f275c6370663";
 /// Its Standard edition in the example, and its KMSHost edition.
 pub const OFFICE_STANDARD: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02";
 pub const OFFICE_HOST: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01";
-const PRODUCTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
+pub const PRODUCTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
 const ROOT: &str = "vendor-root.pem";
 const CATALOG: &str = "catalog.jws";
 const PATIENCE: Duration = Duration::from_secs(20);
