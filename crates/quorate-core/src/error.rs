@@ -199,6 +199,8 @@ codes! {
     GraceOver = "Q610", 0xC004_F009;
     /// The database that hosts share cannot be reached, or takes no writes for the moment.
     DatabaseUnavailable = "Q611";
+    /// Another activation host already serves from the same directory.
+    AlreadyServing = "Q612";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// A defect in Quorate itself: please report it.

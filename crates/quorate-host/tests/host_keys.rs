@@ -166,8 +166,8 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
     assert_eq!(keys::installation_id(&mut store, installed, later()).unwrap(), fresh, "until it is used");
 
     let mut book = Location::Own.open(&site.host_directory()).unwrap();
-    let shown =
-        report::dlv(&store, &mut *book, &key(&store), &key(&store).installed.hardware, later()).unwrap();
+    let here = report::Host { hardware: key(&store).installed.hardware, ..report::Host::default() };
+    let shown = report::dlv(&store, &mut *book, &key(&store), &here, later()).unwrap();
     assert!(shown.contains("License Status: Unlicensed (Q202: the certificate ended at "), "{shown}");
     assert!(shown.contains("Activation host is not enabled on this computer: "), "{shown}");
 
