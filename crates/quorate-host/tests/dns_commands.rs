@@ -90,7 +90,7 @@ async fn a_host_comes_changes_and_is_withdrawn() {
         network.prints(&["dns", "withdraw", "--tsig-key", key_file]),
         format!(
             "Removed: {second}\n\
-             next: start `quorate-host serve` without --publish; it publishes the host at its start and daily\n"
+             next: start `quorate-host serve` without --publish, or set `quorate-host cdns`; it publishes the host at its start and daily\n"
         )
     );
     assert_eq!(network.server.records(NAME), [""; 0]);
