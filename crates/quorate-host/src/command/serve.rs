@@ -75,11 +75,9 @@ impl Sources {
     pub fn run(self, hardware: Components, clock: Clock) -> Result<()> {
         let config = Config::load(self.config.as_deref())?;
         command_line::start_log_as(config.log_format.unwrap_or_default(), config.log_filter.as_deref());
-        let settings = match Store::open(&self.directory) {
-            Ok(store) => Settings::read(&store)?,
-            // There is nothing yet, or it can't be read: then the host says so when it starts.
-            Err(_) => Settings::default(),
-        };
+        // There is nothing yet, or it is damaged: then the host says so when it starts, and leaves it as it is.
+        let sound = Store::open(&self.directory).and_then(|store| store.check().map(|()| store));
+        let settings = sound.and_then(|store| Settings::read(&store)).unwrap_or_default();
         let first = self.in_force(config, &settings)?;
         let (changes, reloads) = watch::channel(first.live.clone());
         let options = Options {
