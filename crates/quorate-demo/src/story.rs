@@ -10,6 +10,7 @@ use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::command_line::print;
 use quorate_edge::machine::Machine;
 use quorate_host::keys::{self, HostKey};
+use quorate_host::report;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -98,9 +99,10 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let host_key = HostKey::select(&store, None, now)?;
     let client = stage.open_client(1)?;
     let hardware = Machine::read(None)?.components();
+    let host = report::Host { hardware, runs: true, ..report::Host::default() };
     let text = format!(
         "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
-        quorate_host::report::dlv(&store, &mut *book, &host_key, &hardware, now)?,
+        report::dlv(&store, &mut *book, &host_key, &host, now)?,
         quorate_client::report::status(&client.status()?),
     );
     print(out, &text)
