@@ -142,6 +142,7 @@ impl Config {
             idle: self.idle.map_or(otherwise.idle, Into::into),
             request: self.request.map_or(otherwise.request, Into::into),
             connections: self.connections.unwrap_or(otherwise.connections),
+            per_address: otherwise.per_address,
         }
     }
 }

@@ -6,6 +6,9 @@
 //! says since, [`dns`] publishes the host, and [`report`] prints what an administrator wants to know. [`config`] is
 //! the configuration file and [`settings`] what was set by command. [`store`] is the one database file under them.
 //!
+//! [`limit`] holds whoever asks without end; [`metrics`], [`health`], [`monitoring`] and [`inquiries`] are for
+//! those who watch over the host.
+//!
 //! Where to go next: [`server`].
 
 pub mod book;

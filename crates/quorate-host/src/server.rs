@@ -374,6 +374,8 @@ pub fn tls(
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // A machine asks once in hours and never takes a session up again: a ticket would be made for nothing.
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
