@@ -141,6 +141,11 @@ impl Database {
         }
     }
 
+    /// The file stays as it is when this is closed, and its journal beside it.
+    pub fn leave_as_it_is(&self) {
+        keep_as_it_is(&self.connection, true);
+    }
+
     /// Asks something.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         query(&self.connection).map_err(|error| self.failed(&error))

@@ -198,6 +198,13 @@ impl Store {
         Ok(content)
     }
 
+    /// As [`Store::open`], for a look that leaves the file as it is, sound or not.
+    pub fn look(directory: &Path) -> Result<Self> {
+        let store = Self::open(directory)?;
+        store.database.leave_as_it_is();
+        Ok(store)
+    }
+
     /// As [`Store::open`], but makes directory and database when they are not there.
     pub fn open_or_create(directory: &Path) -> Result<Self> {
         if !directory.exists() {

@@ -9,7 +9,7 @@ use crate::server::{self, Live, Options};
 use crate::settings::{Patience, Settings};
 use crate::store::Store;
 use quorate_core::hardware::Components;
-use quorate_core::{Code, Interval, Result};
+use quorate_core::{Interval, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line;
 use quorate_edge::files;
@@ -75,13 +75,9 @@ impl Sources {
     pub fn run(self, hardware: Components, clock: Clock) -> Result<()> {
         let config = Config::load(self.config.as_deref())?;
         command_line::start_log_as(config.log_format.unwrap_or_default(), config.log_filter.as_deref());
-        // What is damaged is left as it is, and not opened a second time.
-        let sound = Store::open(&self.directory).and_then(|store| store.check().map(|()| store));
-        let settings = match sound {
-            Ok(store) => Settings::read(&store)?,
-            Err(error) if error.code == Code::NotSetUp => Settings::default(),
-            Err(error) => return Err(error),
-        };
+        // There is nothing yet, or it can't be read: then the host says so when it starts. Nothing is changed by a look.
+        let settings =
+            Store::look(&self.directory).and_then(|store| Settings::read(&store)).unwrap_or_default();
         let first = self.in_force(config, &settings)?;
         let (changes, reloads) = watch::channel(first.live.clone());
         let options = Options {
