@@ -12,6 +12,7 @@ use crate::stored::{Edition, HeldLicense, InstalledKey, LastAttempt, Product, St
 use crate::transport;
 use quorate_core::activation::Trust;
 use quorate_core::catalog::Sku;
+use quorate_core::hardware::Components;
 use quorate_core::identifier::ApplicationId;
 use quorate_core::license_state::{self, Event, LicenseState, Situation};
 use quorate_core::policy::Policy;
@@ -106,6 +107,8 @@ pub struct Status {
     pub sku: Sku,
     /// The product key by which the product is that edition; none for the registered one.
     pub key: Option<InstalledKey>,
+    /// Why the key that was last brought into use is not: by this catalog, it is for something else.
+    pub unfit: Option<Error>,
     /// On how many machines that key was activated when it was here, and on how many it may be.
     pub machines: Option<(u32, u32)>,
     /// Whether this is the edition in use, of several that are installed side by side.
@@ -161,7 +164,11 @@ impl Status {
             )),
             _ => None,
         };
-        of_the_situation.or(self.damage.clone()).or(self.license.clone().err()).or(last)
+        of_the_situation
+            .or(self.damage.clone())
+            .or(self.unfit.clone())
+            .or(self.license.clone().err())
+            .or(last)
     }
 }
 
@@ -225,16 +232,19 @@ impl Client {
     pub fn all_statuses(&self) -> Result<Vec<Status>> {
         let now = self.clock.now();
         let stored = self.look(now)?;
-        let keys = stored.installation.keys.iter().map(|key| Some(key.id));
+        let products = &self.vendor.catalog.products;
+        let fitting = stored.installation.keys.iter().filter(|key| stored.installation.fits(key, products));
+        let keys = fitting.map(|key| Some(key.id));
         // A registered edition that needs a key of its own and has none is not one of several.
-        let registered = self.vendor.sku(stored.installation.sku)?;
-        let own = stored.installation.in_use.is_none() || !registered.channel.has_own_key();
+        let registered = products.sku(stored.installation.sku);
+        let own = stored.installation.key(products).is_none()
+            || registered.is_some_and(|registered| !registered.channel.has_own_key());
         let editions: Vec<Option<KeyId>> = own.then_some(None).into_iter().chain(keys).collect();
         editions.into_iter().map(|key| self.status_seen(stored.clone(), key, now)).collect()
     }
 
     fn status_seen(&self, mut stored: Stored, key: Option<KeyId>, now: Timestamp) -> Result<Status> {
-        let in_use = stored.installation.in_use == key;
+        let in_use = stored.installation.key(&self.vendor.catalog.products).map(|key| key.id) == key;
         stored.installation.in_use = key;
         if !in_use {
             // The last attempt was not for this one.
@@ -247,12 +257,12 @@ impl Client {
     fn look(&self, now: Timestamp) -> Result<Stored> {
         let mut stored = self.store.read(&self.machine, now)?;
         let before = stored.product.clone();
-        self.note_machine(&mut stored, now.max(before.latest_time))?;
+        self.note_machine(&mut stored, now.max(before.latest_time));
         if stored.product == before && now <= NOTED_EVERY.after(before.latest_time) {
             return Ok(stored);
         }
         let noted = self.store.update(&self.machine, now, |stored| {
-            self.note_machine(stored, now.max(stored.product.latest_time))?;
+            self.note_machine(stored, now.max(stored.product.latest_time));
             stored.product.latest_time = stored.product.latest_time.max(now);
             Ok(())
         });
@@ -261,7 +271,7 @@ impl Client {
             // other hardware counts from the last time that could be.
             stored.product = before;
             let since = stored.product.latest_time;
-            self.note_machine(&mut stored, since)?;
+            self.note_machine(&mut stored, since);
         }
         Ok(stored)
     }
@@ -277,6 +287,17 @@ impl Client {
         let intervals = Intervals::new(&policy, stored.product.host_intervals);
         let host = self.known_host(&stored.product);
         let key = stored.installation.key(&self.vendor.catalog.products).cloned();
+        let unfit = match (&key, stored.installation.in_use) {
+            (None, Some(id)) if stored.installation.keys.iter().any(|key| key.id == id) => Some(Error::new(
+                Code::ProductKeyUnsuited,
+                format!(
+                    "by catalog {} of {}, product key {id} is not for {}",
+                    self.vendor.catalog.number, self.vendor.catalog.vendor_name, sku.name
+                ),
+                "register the edition that the key is for, or a newer catalog; or `quorate remove-key` it",
+            )),
+            _ => None,
+        };
         let machines = stored.product.activation(edition).and_then(|activation| activation.machines);
         let rearms_left = policy.rearm_limit.saturating_sub(facts.rearms);
         let Stored { product, damage, .. } = stored;
@@ -285,6 +306,7 @@ impl Client {
             damage,
             sku,
             key,
+            unfit,
             machines,
             in_use: true,
             policy,
@@ -297,9 +319,8 @@ impl Client {
         })
     }
 
-    fn note_machine(&self, stored: &mut Stored, now: Timestamp) -> Result<()> {
-        stored.note_machine(&self.policy(stored)?, &self.machine, now);
-        Ok(())
+    fn note_machine(&self, stored: &mut Stored, now: Timestamp) {
+        stored.note_machine(&self.vendor.catalog.products, &self.machine, now);
     }
 
     /// Asks a host or the vendor's service, and keeps what came of it. A failure leaves the license that was held
@@ -320,11 +341,20 @@ impl Client {
 
     /// Looks at the machine before anything is asked for it.
     pub(crate) fn prepare(&self, stored: &mut Stored) -> Result<()> {
-        self.note_machine(stored, self.clock.now().max(stored.product.latest_time))?;
+        self.note_machine(stored, self.clock.now().max(stored.product.latest_time));
         let tolerance = self.policy(stored)?.hardware;
-        // On other hardware the copy of a machine becomes a machine of its own; once is enough.
-        if !tolerance.compare(&stored.product.components, &self.machine.components()).tolerated {
-            stored.product.renew_cmid(&self.machine);
+        let machine = self.machine.components();
+        let same = |was: &Components| tolerance.compare(was, &machine).tolerated;
+        if same(&stored.product.components) {
+            return Ok(());
+        }
+        // On other hardware the copy of a machine becomes a machine of its own; once is enough. What it was activated as
+        // before, it is again.
+        stored.product.renew_cmid(&self.machine);
+        let edition = self.edition(stored);
+        let activated = stored.product.activation(edition).map(|activation| &activation.components);
+        if let Some(components) = activated.filter(|components| same(components)).cloned() {
+            stored.product.components = components;
         }
         Ok(())
     }
@@ -360,6 +390,7 @@ impl Client {
         let state = license_state::evaluate(&self.policy(stored)?, &facts, judged_at);
         if outcome.is_err() && state.situation == Situation::Licensed && state.until.is_none() {
             // It holds for good, and was asked for without need.
+            stored.product.last = None;
             return Ok(outcome);
         }
         let attempt = Attempt { at: now, activated: outcome.is_ok() };
@@ -377,7 +408,8 @@ impl Client {
     /// its own need not ask again.
     pub fn due(&self) -> Result<Option<Timestamp>> {
         let now = self.clock.now();
-        let stored = self.store.read(&self.machine, now)?;
+        // Looked at as by `status`, so that time and hardware are noted where nobody else may write.
+        let stored = self.look(now)?;
         let (edition, policy) = (self.edition(&stored), self.policy(&stored)?);
         let own_key = self.vendor.sku(edition.sku)?.channel.has_own_key();
         let (facts, judged_at) = stored.facts(self.trust(&stored.product), now);
@@ -498,8 +530,11 @@ impl Client {
     pub(crate) fn policy(&self, stored: &Stored) -> Result<Policy> {
         let products = &self.vendor.catalog.products;
         let in_use = products.policy(self.vendor.sku(self.edition(stored).sku)?);
-        let registered = products.policy(self.vendor.sku(stored.installation.sku)?);
-        Ok(in_use.unless_stricter(registered))
+        // Where the catalog has dropped the registered edition, it goes by the key's alone.
+        Ok(match products.sku(stored.installation.sku) {
+            Some(registered) => in_use.unless_stricter(products.policy(registered)),
+            None => in_use.clone(),
+        })
     }
 
     /// Whom to believe at the other end of a connection.

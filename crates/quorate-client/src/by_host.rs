@@ -21,7 +21,9 @@ impl Client {
         let now = self.clock.now();
         self.store.update(&self.machine, now, |stored| {
             stored.product.latest_time = stored.product.latest_time.max(now);
-            stored.product.newest_revocations = stored.product.newest_revocations.max(revoked.newest);
+            if let Some(list) = &revoked.list {
+                stored.note_list(list, now);
+            }
             let (outcome, count) = self.as_asked(stored, asking, |stored| {
                 let (outcome, count) = match outcome {
                     Ok(answer) => self.keep_answer(stored, answer, now)?,
@@ -133,16 +135,17 @@ impl Client {
         let trust = self.trust(&asking.product);
         let list = signed::verify::<RevocationList>(jws, trust.root, trust.vendor, self.clock.now());
         let Ok(list) = list.map(|verified| verified.document) else { return };
-        if list.check_number(asking.product.newest_revocations.max(revocations.newest)).is_err() {
+        let newest = revocations.list.as_ref().map_or(0, |list| list.number);
+        if list.check_number(asking.product.newest_revocations.max(newest)).is_err() {
             return;
         }
-        revocations.newest = list.number;
         let edition = self.edition(asking);
         let held = asking.product.activation(edition).and_then(|activation| {
             let at = activation::claimed_time(&activation.document).ok()?;
             activation::verify_license(&activation.document, edition.sku, trust, at).ok()
         });
         revocations.license = held.is_some_and(|held| list.check_host(&held.signer).is_err());
+        revocations.list = Some(list);
     }
 
     fn request(&self, asking: &Stored) -> Result<ActivationRequest> {
@@ -217,8 +220,8 @@ struct Answer {
 /// What hosts have shown of revocations in one round.
 #[derive(Default)]
 struct Revocations {
-    /// The number of the newest list.
-    newest: u64,
+    /// The newest list.
+    list: Option<RevocationList>,
     /// Whether what this product was activated by is in it.
     license: bool,
 }

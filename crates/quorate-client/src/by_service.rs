@@ -7,7 +7,7 @@
 use crate::activation::{Activated, Activator, ByVendor, Client, ServiceWay, no_key};
 use crate::key_ring::{HeldKey, KeyRing};
 use crate::registration::Vendor;
-use crate::stored::{Activation, Edition, InstalledKey, Revocation, Stored};
+use crate::stored::{Activation, Edition, InstalledKey, Stored, too_little_known};
 use quorate_core::activation::Trust;
 use quorate_core::catalog::Catalog;
 use quorate_core::certificate::Role;
@@ -53,8 +53,7 @@ impl Client {
     async fn ask_service(&self, asking: &Stored, key: KeyId) -> (Result<Granted>, Option<RevocationList>) {
         let mut list = None;
         let outcome = async {
-            let ring = KeyRing::read(self.store.key_ring())?;
-            let held = ring.get(key)?;
+            let (_, held) = self.held(asking, Some(key))?;
             let hardware = asking.product.hardware();
             let installation_id = held.installation_id(hardware.short());
             let request = KeyActivationRequest::new(installation_id, hardware, &held.verifier);
@@ -243,6 +242,20 @@ impl Client {
             ));
         }
         let installed = installed.ok_or_else(|| no_key(sku))?;
+        if !installation.fits(installed, products) {
+            let registered = self.vendor.sku(installation.sku)?;
+            return Err(Error::new(
+                Code::ProductKeyUnsuited,
+                format!(
+                    "product key {} is for {}; installed here is {}, another edition",
+                    installed.id, sku.name, registered.name
+                ),
+                format!("install that edition, or use a key for {}", registered.name),
+            ));
+        }
+        if !products.policy(sku).hardware.knows(&stored.product.components) {
+            return Err(too_little_known());
+        }
         Ok((installed.clone(), KeyRing::read(self.store.key_ring())?.get(installed.id)?.clone()))
     }
 
@@ -280,31 +293,22 @@ struct Granted {
     machines: Option<(u32, u32)>,
 }
 
-/// Notes what a revocation list says of a key. One that is on it, or was on a newer one, activates nothing; a newer
-/// list without it takes the revocation back.
+/// Notes what a list says, and refuses a key that is on it or was on a newer one.
 fn note_list(stored: &mut Stored, key: KeyId, list: &RevocationList, now: Timestamp) -> Result<()> {
-    let Stored { installation, product, .. } = stored;
-    product.newest_revocations = product.newest_revocations.max(list.number);
-    let known = installation.revoked.get(&key).copied();
-    let revoked = |what: String, next: &str| Err(Error::new(Code::Revoked, what, next));
-    if list.keys.contains(&key) {
-        installation.revoked.entry(key).or_insert(Revocation { since: now, list: list.number });
-        return revoked(
-            format!("the vendor has revoked product key {key} (revocation list {})", list.number),
-            "ask the vendor; install another key: `quorate install-key`",
-        );
-    }
-    if let Some(known) = known.filter(|known| list.number < known.list) {
-        return revoked(
-            format!(
-                "the vendor has revoked product key {key} (revocation list {}); what came is from before, with list {}",
-                known.list, list.number
-            ),
-            "ask the vendor; if the key is good again, get a newer license pack or a newer answer",
-        );
-    }
-    installation.revoked.remove(&key);
-    Ok(())
+    stored.note_list(list, now);
+    let Some(known) = stored.revocation(key) else { return Ok(()) };
+    let from_before = match list.keys.contains(&key) {
+        true => String::new(),
+        false => format!("; what came is from before, with list {}", list.number),
+    };
+    Err(Error::new(
+        Code::Revoked,
+        format!("the vendor has revoked product key {key} (revocation list {}){from_before}", known.list),
+        match from_before.is_empty() {
+            true => "ask the vendor; install another key: `quorate install-key`",
+            false => "ask the vendor; if the key is good again, get a newer license pack or a newer answer",
+        },
+    ))
 }
 
 /// Has a request of another machine answered, at the service of whichever registered vendor it is for. A refusal is

@@ -50,7 +50,9 @@ impl Client {
             installation.keys.retain(|key| key.id != id);
             product.activations.retain(|activation| activation.edition.key != Some(id));
             if was_in_use {
-                installation.in_use = installation.keys.last().map(|key| key.id);
+                let products = &self.vendor.catalog.products;
+                let fitting = installation.keys.iter().rev().find(|key| installation.fits(key, products));
+                installation.in_use = fitting.map(|key| key.id);
                 (product.last, product.next_request) = (None, None);
             }
             let edition = self.edition(stored);

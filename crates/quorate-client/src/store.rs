@@ -60,7 +60,12 @@ impl Store {
         let first_run = product.as_ref().map_or(first_run, |(product, _)| first_run.min(product.first_run));
         let before = before.unwrap_or_else(|| Installation::new(sku, first_run));
         let rearms = product.as_ref().map_or(0, |(product, _)| product.rearms).max(before.rearms);
-        let installation = Installation { sku, first_run, rearms, ..before };
+        // An edition that never had a key yet has lost none.
+        let key_removed = before.key_removed && before.sku == sku;
+        let mut installation = Installation { sku, first_run, rearms, key_removed, ..before };
+        if let Some((product, _)) = &product {
+            installation.revoked.extend(product.revoked.iter().map(|(key, revocation)| (*key, *revocation)));
+        }
         sealed_file::write(&self.file(INSTALLATION), &installation, Access::Public)?;
         if product.is_none() {
             sealed_file::write(&self.file(LICENSE), &Product::new(machine, first_run, now), Access::Public)?;

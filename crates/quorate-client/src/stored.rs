@@ -13,14 +13,14 @@ use quorate_core::hardware::{Components, HardwareId};
 use quorate_core::identifier::{ActivationId, Cmid};
 use quorate_core::license_state::{Facts, License, Term};
 use quorate_core::machine_license::{self, MachineLicense};
-use quorate_core::policy::Policy;
 use quorate_core::product_key::{KeyId, PartialKey};
+use quorate_core::revocation::RevocationList;
 use quorate_core::schedule::{Attempt, Intervals};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::machine::Machine;
 use quorate_edge::random;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the files of a product hold.
 #[derive(Clone, Debug)]
@@ -113,6 +113,9 @@ pub struct Product {
     /// The host that answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_host: Option<HostAddress>,
+    /// The keys that the vendor is known to have revoked, as the installation says too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revoked: BTreeMap<KeyId, Revocation>,
     /// What each edition was activated by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub activations: Vec<Activation>,
@@ -208,10 +211,17 @@ impl Installation {
 
     /// The key in use, if one is that fits the registered edition. What the key licenses is the catalog's word.
     pub fn key(&self, products: &Products) -> Option<&InstalledKey> {
-        let key = self.keys.iter().find(|key| Some(key.id) == self.in_use)?;
-        let registered = products.sku(self.sku)?;
-        let licensed = products.sku(products.key_group(key.id.group())?.sku)?;
-        products.same_edition(registered, licensed).then_some(key)
+        self.keys.iter().find(|key| Some(key.id) == self.in_use).filter(|key| self.fits(key, products))
+    }
+
+    /// Whether a key is for the registered edition. Where the catalog has dropped that, it goes by the key alone.
+    pub fn fits(&self, key: &InstalledKey, products: &Products) -> bool {
+        let licensed = products.key_group(key.id.group()).and_then(|group| products.sku(group.sku));
+        match (licensed, products.sku(self.sku)) {
+            (Some(licensed), Some(registered)) => products.same_edition(registered, licensed),
+            (licensed, None) => licensed.is_some(),
+            (None, Some(_)) => false,
+        }
     }
 
     /// What the product is at the moment: what the key in use makes of it, or else what was registered.
@@ -236,6 +246,7 @@ impl Product {
             latest_time: now,
             fixed_host: None,
             cached_host: None,
+            revoked: BTreeMap::new(),
             activations: Vec::new(),
             newest_revocations: 0,
             host_intervals: None,
@@ -275,7 +286,13 @@ impl Stored {
         let Some(activation) = self.product.activation(edition) else { return Ok(None) };
         let license = match edition.key {
             Some(key) => {
-                Some(machine_license::verify(&activation.document, key, trust).map(HeldLicense::Key)?)
+                let license = machine_license::verify(&activation.document, key, trust)?;
+                let sku = trust.catalog.products.sku(edition.sku);
+                let tolerance = sku.map(|sku| trust.catalog.products.policy(sku).hardware);
+                if !tolerance.is_some_and(|tolerance| tolerance.knows(&activation.components)) {
+                    return Err(too_little_known());
+                }
+                Some(HeldLicense::Key(license))
             }
             None => response(&activation.document, edition.sku, trust, now)?.map(HeldLicense::Host),
         };
@@ -298,7 +315,8 @@ impl Stored {
             trust.catalog.products.sku(edition.sku).is_some_and(|sku| sku.channel.has_own_key());
         let activation = product.activation(edition);
         let revoked = match edition.key {
-            Some(key) => installation.revoked.get(&key).map(|revocation| revocation.since),
+            // Only what was activated can be taken back; a key that never activated anything gives no grace.
+            Some(key) => activation.and(self.revocation(key)).map(|revocation| revocation.since),
             None => activation.and_then(|activation| activation.host_revoked),
         };
         let facts = Facts {
@@ -321,7 +339,8 @@ impl Stored {
         (product.first_run, product.rearms) = (facts.first_run, facts.rearms);
         if let (Some(key), Some(since)) = (edition.key, facts.revoked) {
             let list = product.newest_revocations;
-            installation.revoked.entry(key).or_insert(Revocation { since, list });
+            let revocation = *installation.revoked.entry(key).or_insert(Revocation { since, list });
+            product.revoked.insert(key, revocation);
         }
         if facts.license.is_none() {
             product.activations.retain(|activation| activation.edition != edition);
@@ -332,18 +351,59 @@ impl Stored {
         }
     }
 
-    /// Weighs the machine of now against the one that each activation was given to, and notes since when it is
-    /// another.
-    pub fn note_machine(&mut self, policy: &Policy, machine: &Machine, now: Timestamp) {
+    /// What is known of a revoked key. Both files know it, so that losing one forgets nothing.
+    pub fn revocation(&self, key: KeyId) -> Option<Revocation> {
+        self.installation.revoked.get(&key).or(self.product.revoked.get(&key)).copied()
+    }
+
+    /// Notes what a revocation list says of the keys that are installed, whoever showed it. A newer list without a
+    /// key takes its revocation back.
+    pub fn note_list(&mut self, list: &RevocationList, now: Timestamp) {
+        let Self { installation, product, .. } = self;
+        product.newest_revocations = product.newest_revocations.max(list.number);
+        let ids: BTreeSet<KeyId> = installation.keys.iter().map(|key| key.id).collect();
+        let known: Vec<KeyId> = installation.revoked.keys().chain(product.revoked.keys()).copied().collect();
+        for id in ids.into_iter().chain(known) {
+            let before = installation.revoked.get(&id).or(product.revoked.get(&id)).copied();
+            let after = match before {
+                _ if list.keys.contains(&id) => {
+                    Some(before.unwrap_or(Revocation { since: now, list: list.number }))
+                }
+                Some(before) if list.number < before.list => Some(before),
+                _ => None,
+            };
+            for revoked in [&mut installation.revoked, &mut product.revoked] {
+                match after {
+                    Some(revocation) => drop(revoked.insert(id, revocation)),
+                    None => drop(revoked.remove(&id)),
+                }
+            }
+        }
+    }
+
+    /// Weighs the machine of now against the one that each activation was given to, by the policy of its own edition,
+    /// and notes since when it is another.
+    pub fn note_machine(&mut self, products: &Products, machine: &Machine, now: Timestamp) {
         let machine = machine.components();
         for activation in &mut self.product.activations {
-            let tolerated = policy.hardware.compare(&activation.components, &machine).tolerated;
+            let Some(sku) = products.sku(activation.edition.sku) else { continue };
+            let tolerance = products.policy(sku).hardware;
+            let tolerated = tolerance.compare(&activation.components, &machine).tolerated;
             activation.out_of_tolerance = match tolerated {
                 true => None,
                 false => activation.out_of_tolerance.or(Some(now)),
             };
         }
     }
+}
+
+/// Why a machine that shows nothing of itself has no license for good.
+pub(crate) fn too_little_known() -> Error {
+    Error::new(
+        Code::HardwareChanged,
+        "too little can be read of this machine's hardware to tell it from others",
+        "give it a machine id (`systemd-machine-id-setup`), or have a host of this network activate it",
+    )
 }
 
 /// A host's response that is stored, if it is genuine, was enough, is of this edition and not of the future.

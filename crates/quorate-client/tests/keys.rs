@@ -622,6 +622,158 @@ async fn a_license_does_not_move_to_another_machine() {
     );
 }
 
+/// Nor does a description that says little, or that fits two machines, make them one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_says_of_the_hardware_is_not_believed() {
+    let mut vendor = Vendor::new("contoso");
+    let service = Online::serve(&vendor).await;
+    let key = vendor.key(MAKS);
+    let machines: Vec<Pc> = (1..=2).map(|number| full_machine(number, &vendor)).collect();
+    let pc = &machines[0];
+    install(pc, &key).succeeds();
+    let readings = |pc: &Pc| -> serde_json::Value {
+        let machine = quorate_edge::machine::Machine::read(Some(&pc.machine_file())).unwrap();
+        serde_json::to_value(machine.components()).unwrap()
+    };
+    let both = {
+        let (one, other) = (readings(pc), readings(&machines[1]));
+        let mut both = one.clone();
+        for (component, values) in other.as_object().unwrap() {
+            let mut all: Vec<String> = serde_json::from_value(one[component].clone()).unwrap();
+            all.extend(serde_json::from_value::<Vec<String>>(values.clone()).unwrap());
+            all.sort();
+            all.dedup();
+            both[component] = all.into();
+        }
+        both
+    };
+    let processor = serde_json::json!({ "processor": readings(pc)["processor"] });
+    for (written, machines) in [(serde_json::json!({}), 1), (processor, 1), (both, 1)] {
+        edit_store(pc, |content| content["components"] = written.clone());
+        let activated = pc.run(&["activate", "--service", &service.url()]).succeeds();
+        // What was really read is what was asked for, each time.
+        assert!(activated.contains(&format!("; {machines} of 50 machines")), "{activated}");
+    }
+    // A machine that shows nothing of itself is given nothing for good.
+    let bare = Pc::with_product(3, &vendor);
+    std::fs::write(bare.machine_file(), "name = \"bare\"\nkind = \"container\"\n[readings]\n").unwrap();
+    install(&bare, &key).succeeds();
+    let ran = bare.run(&["activate", "--service", &service.url()]);
+    assert!(
+        ran.err.contains("error Q607 (0xC004F00F): too little can be read of this machine's hardware"),
+        "{ran:?}"
+    );
+}
+
+/// A machine of the same model as others, with a number of its own.
+fn full_machine(number: u32, vendor: &Vendor) -> Pc {
+    let pc = Pc::with_product(number, vendor);
+    let text = format!(
+        "name = \"pc-{number}\"\nkind = \"physical\"\n[readings]\nmachine-id = [\"m{number}\"]\nboard = [\"X1\"]\n\
+         disk = [\"d{number}\"]\nnetwork = [\"n{number}\"]\nprocessor = [\"model 85\"]\n"
+    );
+    std::fs::write(pc.machine_file(), text).unwrap();
+    pc
+}
+
+/// Parts exchanged, an attempt in vain, and the parts put back: the machine is again what it was activated as.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_comes_back_to_what_it_was() {
+    let mut vendor = Vendor::new("contoso");
+    vendor.import(&products("contoso", 1).replace("Office MAKs\"", "Office MAKs\"\nmachines = 1"));
+    let service = Online::serve(&vendor).await;
+    let key = vendor.key(MAKS);
+    let pc = full_machine(1, &vendor);
+    let before = std::fs::read_to_string(pc.machine_file()).unwrap();
+    let activate = || pc.run(&["activate", "--service", &service.url()]);
+    install(&pc, &key).succeeds();
+    activate().succeeds();
+    let card = before.replace("n1", "n9");
+    std::fs::write(pc.machine_file(), &card).unwrap();
+    activate().succeeds();
+    std::fs::write(pc.machine_file(), card.replace("m1", "m9").replace("d1", "d9")).unwrap();
+    assert!(activate().err.contains("error Q406"));
+    std::fs::write(pc.machine_file(), &card).unwrap();
+    activate().succeeds();
+    let status = pc.run(&["status"]);
+    assert_eq!(status.line("LICENSE STATUS"), "---LICENSED---");
+    assert!(!status.out.contains("ERROR"), "{status:?}");
+}
+
+/// A list speaks of every key that is installed, whoever shows it; and a key that never activated anything, and is
+/// revoked, gives no grace.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_is_heeded_for_every_key() {
+    let mut vendor = Vendor::new("contoso");
+    let (service, host) = (Online::serve(&vendor).await, vendor.host().await);
+    let (first, second, blocked) = (vendor.key(MAKS), vendor.key(MAKS), vendor.key(MAKS));
+    let pc = with_key(1, &vendor, &first);
+    let activate = || pc.run(&["activate", "--service", &service.url()]);
+    activate().succeeds();
+    vendor.service.block_key(first.id()).unwrap();
+    vendor.service.block_key(blocked.id()).unwrap();
+    install(&pc, &second).succeeds();
+    activate().succeeds();
+    pc.run(&["remove-key", &second.id().to_string()]).succeeds();
+    let status = || pc.run(&["status"]).line("LICENSE STATUS").to_owned();
+    assert_eq!(status(), "---NON_GENUINE_GRACE---");
+    // Forgetting one file forgets nothing.
+    let installed = pc.state().join("contoso").join(format!("{OFFICE}.installed.json"));
+    std::fs::remove_file(&installed).unwrap();
+    let (catalog, root) = (vendor.catalog(), vendor.root());
+    let register = [
+        "register",
+        catalog.to_str().unwrap(),
+        "--root",
+        root.to_str().unwrap(),
+        "--product",
+        common::STANDARD,
+    ];
+    pc.run(&register).succeeds();
+    install(&pc, &first).succeeds();
+    assert_eq!(status(), "---NON_GENUINE_GRACE---");
+
+    let late = Pc::with_product(2, &vendor);
+    install(&late, &blocked).succeeds();
+    let ran = late.run(&["activate", "--service", &service.url()]);
+    assert!(ran.err.contains("error Q402"), "{ran:?}");
+    assert!(ran.out.ends_with(": not activated.\n"), "{ran:?}");
+    assert_eq!(late.license(), LicenseStatus::InitialGrace);
+    drop(host);
+}
+
+/// Where the catalog no longer knows a key, the status says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_drops_a_key_group_is_named() {
+    let mut vendor = Vendor::new("contoso");
+    let service = Online::serve(&vendor).await;
+    let key = vendor.key(MAKS);
+    let pc = with_key(1, &vendor, &key);
+    pc.run(&["activate", "--service", &service.url()]).succeeds();
+    let text = products("contoso", 1);
+    let group = text.find("[[key-group]]\nnumber = 97").unwrap();
+    let end = group + text[group + 5..].find("[[key-group]]").unwrap() + 5;
+    vendor.import(&format!("{}{}", &text[..group], &text[end..]));
+    let (catalog, root) = (vendor.catalog(), vendor.root());
+    let register = [
+        "register",
+        catalog.to_str().unwrap(),
+        "--root",
+        root.to_str().unwrap(),
+        "--product",
+        common::STANDARD,
+    ];
+    pc.run(&register).succeeds();
+    let status = pc.run(&["status"]);
+    assert_eq!(status.line("LICENSE NAME"), KMS_EDITION);
+    assert_eq!(
+        status.line("ERROR DESCRIPTION"),
+        "by catalog 2 of contoso Ltd, product key 00097-000-000001 is not for Contoso Office, Standard edition"
+    );
+    let confirm = pc.run(&["installation-id", "--key", &key.partial().to_string()]);
+    assert!(confirm.err.starts_with("error Q102"), "{confirm:?}");
+}
+
 /// Each step is a small change, and all of them together are another machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_changes_add_up() {
@@ -728,6 +880,7 @@ async fn a_revoked_key_stays_revoked() {
     assert_eq!(pc.run(&["activate", "--service", &service.url()]).status, Some(1));
     let revoked = || pc.run(&["status"]).line("LICENSE STATUS").to_owned();
     assert_eq!(revoked(), "---NON_GENUINE_GRACE---");
+    assert!(pc.run(&["rearm"]).err.contains("the grace of a revoked product cannot be restarted"));
 
     let from_before = "the vendor has revoked product key 00097-000-000001 (revocation list 2); what came is from before, \
                        with list 1";
@@ -741,8 +894,10 @@ async fn a_revoked_key_stays_revoked() {
     assert!(confirmed.err.starts_with(&format!("error Q208 (0xC004C003): {from_before}\n")), "{confirmed:?}");
     pc.run(&["remove-key", &key.id().to_string()]).succeeds();
     assert!(!install(&pc, &key).succeeds().contains("activated on this machine already"));
-    assert_eq!(revoked(), "---NON_GENUINE_GRACE---");
-    assert!(pc.run(&["rearm"]).err.contains("the grace of a revoked product cannot be restarted"));
+    let imported = pc.run(&["import-response", &answers]);
+    assert!(imported.err.starts_with("error Q208") || imported.err.starts_with("error Q210"), "{imported:?}");
+    // What it had activated is gone with the file; what is left of the initial grace is all there is.
+    assert_eq!(revoked(), "---OOB_GRACE---");
 
     // Another key's pack from before is as good as ever, though a newer list has been seen.
     install(&pc, &other).succeeds();

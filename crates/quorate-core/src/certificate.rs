@@ -220,6 +220,8 @@ impl std::fmt::Debug for VendorRoot {
 pub struct VerifiedCertificate {
     /// The serial number in hexadecimal, by which it is revoked.
     pub serial: String,
+    /// When it begins.
+    pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
     /// The public key as an uncompressed point.
@@ -233,7 +235,11 @@ impl VerifiedCertificate {
         let certificate =
             x509_cert::Certificate::from_der(der).map_err(|error| malformed(&error.to_string()))?;
         let tbs = certificate.tbs_certificate();
-        let not_after = tbs.validity().not_after.to_unix_duration().as_secs();
+        let validity = tbs.validity();
+        let [not_before, not_after] =
+            [validity.not_before, validity.not_after].map(|time| time.to_unix_duration().as_secs());
+        let time =
+            |seconds| i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         let entitlement = tbs
             .extensions()
             .into_iter()
@@ -246,10 +252,8 @@ impl VerifiedCertificate {
         let serial = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(serial);
         Ok(Self {
             serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
-            not_after: i64::try_from(not_after)
-                .ok()
-                .and_then(|seconds| Timestamp::from_second(seconds).ok())
-                .unwrap_or(Timestamp::MAX),
+            not_before: time(not_before).unwrap_or(Timestamp::MIN),
+            not_after: time(not_after).unwrap_or(Timestamp::MAX),
             public_key: tbs.subject_public_key_info().subject_public_key.raw_bytes().to_vec(),
             entitlement,
         })

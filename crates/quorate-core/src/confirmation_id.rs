@@ -25,6 +25,21 @@ impl ConfirmationId {
         Self { masked: xor(secret.as_bytes(), &mask(installation_id, verifier)) }
     }
 
+    /// The letters of the groups.
+    pub const LETTERS: [char; GROUPS] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
+
+    /// Finds out whether six digits can be the group with this letter, before the rest is typed.
+    pub fn check_group(letter: char, typed: &str) -> Result<()> {
+        let mistake = match digit_groups::read::<1, BYTES>(typed) {
+            Ok(_) => return Ok(()),
+            Err(Mistake::Length(length)) => format!("has {length} digits, not 6"),
+            Err(Mistake::NotADigit(_, c)) => format!("has {c:?} in it, which is not a digit"),
+            Err(Mistake::Group(_) | Mistake::TooLarge) => "has a typing error".to_owned(),
+        };
+        let what = format!("group {letter} of the Confirmation ID {mistake}");
+        Err(Error::new(Code::ConfirmationIdInvalid, what, "have this group read to you again"))
+    }
+
     /// The secret that this ID reveals on the machine that showed `installation_id`. For any other
     /// Installation ID the result opens no slot.
     pub fn reveal(&self, installation_id: &InstallationId, verifier: &Verifier) -> SlotSecret {
@@ -87,7 +102,7 @@ fn mistyped(mistake: &Mistake) -> Error {
         Mistake::Group(index) => {
             format!(
                 "group {} of the Confirmation ID has a typing error",
-                char::from(b"ABCDEFGH"[*index % GROUPS])
+                ConfirmationId::LETTERS[*index % GROUPS]
             )
         }
         Mistake::TooLarge => "no phone desk gives this Confirmation ID".to_owned(),
@@ -141,6 +156,18 @@ mod tests {
                     error.what.replacen(char::from(letter), &(letter - b'A' + 1).to_string(), 1)
                 })
             }, "Confirmation ID");
+        }
+
+        #[test]
+        fn each_group_is_checked_by_itself(secret: [u8; 16]) {
+            let (iid, verifier) = machine(1);
+            let cid = ConfirmationId::conceal(&SlotSecret::from_bytes(secret), &iid, &verifier).to_string();
+            for (letter, group) in ConfirmationId::LETTERS.into_iter().zip(cid.split('-')) {
+                prop_assert_eq!(ConfirmationId::check_group(letter, group), Ok(()));
+                let last = if group.ends_with('9') { "0" } else { "9" };
+                let error = ConfirmationId::check_group(letter, &format!("{}{last}", &group[..5])).unwrap_err();
+                prop_assert_eq!(error.what, format!("group {letter} of the Confirmation ID has a typing error"));
+            }
         }
 
         #[test]

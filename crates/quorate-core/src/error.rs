@@ -24,7 +24,7 @@ pub struct Error {
 impl Error {
     /// An error of `code`: what happened, and what to do next.
     pub fn new(code: Code, what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { code, what: what.into(), next: next.into() }
+        Self { code, what: shown(what.into()), next: shown(next.into()) }
     }
 
     /// An error as somebody else put it, over a network or in a file: as it can be shown in a terminal.
@@ -40,8 +40,21 @@ impl Error {
 
 /// Text of somebody else's, without what would steer a terminal, and not longer than a few lines.
 pub(crate) fn plain(text: &str) -> String {
-    let shown = text.chars().take(LONGEST_TEXT);
-    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    shown(text.chars().take(LONGEST_TEXT).collect())
+}
+
+/// Text without what would steer a terminal or turn the order of what is read: an error repeats what was typed, or
+/// what a parser found.
+fn shown(text: String) -> String {
+    if !text.contains(steers) {
+        return text;
+    }
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 const LONGEST_TEXT: usize = 1_000;
@@ -186,6 +199,8 @@ codes! {
     GraceOver = "Q610", 0xC004_F009;
     /// The database that hosts share cannot be reached, or takes no writes for the moment.
     DatabaseUnavailable = "Q611";
+    /// Another activation host already serves from the same directory.
+    AlreadyServing = "Q612";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// A defect in Quorate itself: please report it.

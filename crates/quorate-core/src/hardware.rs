@@ -29,7 +29,15 @@ pub enum Component {
     Processor,
 }
 
+/// Shares of a weight, so that a part of it is a whole number.
+const PARTS: u64 = 1_000;
+
 impl Component {
+    /// Whether a machine has some of these today and others tomorrow.
+    fn comes_and_goes(self) -> bool {
+        matches!(self, Component::Disk | Component::Network)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Component::MachineId => "machine-id",
@@ -60,34 +68,50 @@ pub struct HardwareTolerance {
 }
 
 impl Default for HardwareTolerance {
-    /// The machine id and one large component, or every component but the machine id and one, must stay.
+    /// The machine id and the disks may stay alone, or everything but the machine id. Board and processor say which
+    /// model it is: with the machine id alone, as in an image of one model, they are not enough.
     fn default() -> Self {
-        Self { machine_id: 35, board: 20, disk: 20, network: 10, processor: 15, required_percent: 55 }
+        Self { machine_id: 35, board: 10, disk: 25, network: 20, processor: 10, required_percent: 60 }
     }
 }
 
 impl HardwareTolerance {
-    /// Compares what a machine was with what it is.
+    /// Compares what a machine was with what it is, by all that is known of either. Of disks and network cards, which
+    /// come and go, the part that is the same counts; of the others there is one, or nothing can be said.
+    ///
+    /// So a description that is written to fit several machines fits none of them well enough.
     pub fn compare(&self, was: &Components, is: &Components) -> Comparison {
         let (mut same, mut whole) = (0, 0);
-        for (component, values) in &was.0 {
-            let weight = u64::from(self.weight(*component));
+        let none = BTreeSet::new();
+        let components: BTreeSet<Component> = was.0.keys().chain(is.0.keys()).copied().collect();
+        for component in components {
+            let weight = u64::from(self.weight(component)) * PARTS;
             whole += weight;
-            // One of several disks or cards is enough: others come and go.
-            if is.0.get(component).is_some_and(|now| !now.is_disjoint(values)) {
-                same += weight;
+            let (before, now) =
+                (was.0.get(&component).unwrap_or(&none), is.0.get(&component).unwrap_or(&none));
+            let (shared, all) = (before.intersection(now).count(), before.union(now).count());
+            if component.comes_and_goes() || all == 1 {
+                same += weight * shared as u64 / all.max(1) as u64;
             }
         }
-        // A machine of which nothing was ever known is compared by nothing.
-        Comparison { same, whole, tolerated: same * 100 >= whole * u64::from(self.required_percent) }
+        // Of a machine of which nothing is known, nothing has changed.
+        let tolerated = same * 100 >= whole * u64::from(self.required_percent);
+        Comparison { same: same / PARTS, whole: whole / PARTS, tolerated }
+    }
+
+    /// Whether enough is known of a machine to tell it from others for good: a third of the weight.
+    pub fn knows(&self, machine: &Components) -> bool {
+        let known: u64 = machine.0.keys().map(|component| u64::from(self.weight(*component))).sum();
+        known * 3 >= self.all()
+    }
+
+    fn all(&self) -> u64 {
+        [self.machine_id, self.board, self.disk, self.network, self.processor].map(u64::from).iter().sum()
     }
 
     /// Refuses a tolerance that tolerates everything or nothing.
     pub fn check(&self, policy: &str) -> Result<()> {
-        let whole: u64 = [self.machine_id, self.board, self.disk, self.network, self.processor]
-            .map(u64::from)
-            .iter()
-            .sum();
+        let whole = self.all();
         if whole > 0 && (1..=100).contains(&self.required_percent) {
             return Ok(());
         }
@@ -322,17 +346,43 @@ mod tests {
             !tolerated(|now| (now[1].1, now[2].1, now[4].1) = ("X2", "disk-b", "model 99")),
             "another machine"
         );
+        // An image on another machine of the same model, machine id and all.
+        assert!(!tolerated(|now| (now[2].1, now[3].1) = ("disk-b", "02:00:00:00:00:99")));
         // A clone of the disk's image on another machine: machine id and processor model may be the same.
         assert!(!tolerated(|now| (now[1].1, now[2].1, now[3].1) = ("X2", "disk-b", "02:00:00:00:00:99")));
         assert!(!tolerated(Vec::clear));
     }
 
     #[test]
-    fn what_was_never_known_does_not_count() {
-        let container = Components::new([(MachineId, "3f1c")]);
+    fn what_is_known_of_either_counts() {
         let tolerance = HardwareTolerance::default();
-        assert!(tolerance.compare(&container, &Components::new(laptop())).tolerated);
+        let (container, laptop) = (Components::new([(MachineId, "3f1c")]), Components::new(laptop()));
+        assert!(tolerance.compare(&container, &container).tolerated);
         assert!(!tolerance.compare(&container, &Components::new([(MachineId, "77aa")])).tolerated);
+        // Who shows little of himself is not whoever shows more.
+        assert!(!tolerance.compare(&container, &laptop).tolerated);
+        assert!(!tolerance.compare(&Components::default(), &laptop).tolerated);
+        assert!(tolerance.compare(&Components::default(), &Components::default()).tolerated);
+        assert!(tolerance.knows(&container) && tolerance.knows(&laptop));
+        assert!(!tolerance.knows(&Components::default()));
+        assert!(!tolerance.knows(&Components::new([(Processor, "model 85"), (Board, "X1")])));
+    }
+
+    /// Two machines of one model; and a description of both.
+    #[test]
+    fn what_is_written_to_fit_two_machines_fits_neither() {
+        let other = vec![
+            (MachineId, "77aa"),
+            (Board, "Contoso X1"),
+            (Disk, "disk-b"),
+            (Network, "02:00:00:00:00:99"),
+            (Processor, "model 85"),
+        ];
+        let both = Components::new(laptop().into_iter().chain(other.clone()));
+        let tolerance = HardwareTolerance::default();
+        for machine in [laptop(), other] {
+            assert!(!tolerance.compare(&both, &Components::new(machine)).tolerated);
+        }
     }
 
     #[test]

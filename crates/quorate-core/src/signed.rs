@@ -6,11 +6,9 @@
 use crate::certificate::{Role, VendorRoot, VerifiedCertificate};
 use crate::identifier::VendorId;
 use crate::{Code, Error, Result, Timestamp};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64_URL};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rustls_pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,12 +29,8 @@ pub trait Document: Serialize + DeserializeOwned {
 }
 
 /// A private key with its certificate chain.
-///
-/// The key is read once: `jsonwebtoken` would read and check it again for each signature, which takes a host
-/// nearly as long as to sign.
 pub struct Signer {
-    /// None when the key is damaged; then nothing can be signed.
-    key: Option<EcdsaKeyPair>,
+    key: EncodingKey,
     x5c: Vec<String>,
 }
 
@@ -44,32 +38,23 @@ impl Signer {
     /// A signer with a P-256 key in PKCS #8 and its chain, end entity first.
     pub fn new(pkcs8: &[u8], chain: &[CertificateDer<'_>]) -> Self {
         Self {
-            key: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok(),
+            key: EncodingKey::from_ec_der(pkcs8),
             x5c: chain.iter().map(|der| BASE64.encode(der)).collect(),
         }
     }
 
     /// The document as a JWS.
     pub fn sign<T: Document>(&self, document: &T) -> Result<String> {
-        let failed = |why: &str| {
-            Error::new(
-                Code::StoreDamaged,
-                format!("{} cannot be signed ({why})", T::CALLED),
-                "the private key is damaged: activate again",
-            )
-        };
-        let key = self.key.as_ref().ok_or_else(|| failed("InvalidEcdsaKey"))?;
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(T::TYPE.to_owned());
         header.x5c = Some(self.x5c.clone());
-        let part = |json: serde_json::Result<Vec<u8>>| match json {
-            Ok(json) => Ok(BASE64_URL.encode(json)),
-            Err(error) => Err(failed(&error.to_string())),
-        };
-        let message = [part(serde_json::to_vec(&header))?, part(serde_json::to_vec(document))?].join(".");
-        let signature =
-            key.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| failed("the signature failed"))?;
-        Ok([message, BASE64_URL.encode(signature)].join("."))
+        jsonwebtoken::encode(&header, document, &self.key).map_err(|error| {
+            Error::new(
+                Code::StoreDamaged,
+                format!("{} cannot be signed ({error})", T::CALLED),
+                "the private key is damaged: activate again",
+            )
+        })
     }
 }
 

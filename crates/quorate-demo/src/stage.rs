@@ -110,6 +110,11 @@ impl Stage {
         Store::open_or_create(&self.directory.join("host"))
     }
 
+    /// Whether the host's daemon runs.
+    pub fn host_runs(&self) -> bool {
+        quorate_host::settings::Serving::is_under_way(&self.directory.join("host"))
+    }
+
     /// The host's book of machines.
     pub fn host_book(&self) -> Result<Box<dyn quorate_host::book::Book>> {
         quorate_host::book::Location::Own.open(&self.directory.join("host"))

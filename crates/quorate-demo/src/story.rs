@@ -10,6 +10,7 @@ use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::command_line::print;
 use quorate_edge::machine::Machine;
 use quorate_host::keys::{self, HostKey};
+use quorate_host::report::Host;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -97,10 +98,11 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let mut book = stage.host_book()?;
     let host_key = HostKey::select(&store, None, now)?;
     let client = stage.open_client(1)?;
-    let hardware = Machine::read(None)?.components();
+    let host =
+        Host { hardware: Machine::read(None)?.components(), runs: stage.host_runs(), ..Host::default() };
     let text = format!(
         "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
-        quorate_host::report::dlv(&store, &mut *book, &host_key, &hardware, now)?,
+        quorate_host::report::dlv(&store, &mut *book, &host_key, &host, now)?,
         quorate_client::report::status(&client.status()?),
     );
     print(out, &text)

@@ -128,18 +128,43 @@ pub fn print(out: &mut impl Write, text: &str) -> Result<()> {
     }
 }
 
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object in each line.
+    Json,
+}
+
 /// Sends log lines to standard error; `QUORATE_LOG` chooses which, as in `QUORATE_LOG=debug`.
 pub fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .with_env_var("QUORATE_LOG")
-        .from_env_lossy();
-    // A second start, as in tests that run a program's code twice, keeps the first.
-    let _ = tracing_subscriber::fmt()
+    start_log_as(LogFormat::Text, None);
+}
+
+/// As [`start_log`], in a format, and with a filter for when `QUORATE_LOG` is not set.
+pub fn start_log_as(format: LogFormat, filter: Option<&str>) {
+    let builder = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into());
+    let set = std::env::var("QUORATE_LOG").ok().filter(|set| !set.is_empty());
+    let filter = builder.parse_lossy(set.as_deref().or(filter).unwrap_or_default());
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never)
-        .try_init();
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never);
+    // A second start, as in tests that run a program's code twice, keeps the first.
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
+    };
+}
+
+/// Whether a text chooses log lines, as `QUORATE_LOG` does.
+pub fn is_log_filter(text: &str) -> bool {
+    !text.trim().is_empty() && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
 }
 
 /// Longer than any key or ID, however it is spaced.

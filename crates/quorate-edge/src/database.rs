@@ -76,6 +76,71 @@ impl Database {
         Err(self.damaged("it is not a sound database"))
     }
 
+    /// Finds out whether every page, row and index of the file is sound, which takes longer.
+    pub fn check_everything(&self) -> Result<()> {
+        let found: String =
+            self.read(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
+        if found == "ok" { Ok(()) } else { Err(self.damaged(&found)) }
+    }
+
+    /// Brings the file to the newest form. It is made in form 1; `steps` lead from each form to the next, one
+    /// transaction each. A file of a newer program is left as it is.
+    pub fn migrate(&mut self, steps: &[&str]) -> Result<()> {
+        let form: i64 =
+            self.read(|connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
+        let form = usize::try_from(form).unwrap_or(usize::MAX);
+        let newest = steps.len() + 1;
+        if form > newest {
+            return Err(Error::new(
+                Code::StoreDamaged,
+                format!("{} is of form {form}; this program knows forms up to {newest}", self.path.display()),
+                "use the program that wrote it, or a newer one; the file was not changed",
+            ));
+        }
+        for (step, to) in steps.iter().zip(2..).skip(form.saturating_sub(1)) {
+            self.change(|transaction| {
+                transaction.execute_batch(step)?;
+                transaction.pragma_update(None, "user_version", to)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the content of this moment into another file, readable for its owner alone. Others may go on changing
+    /// this one.
+    pub fn back_up(&self, to: &Path) -> Result<()> {
+        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let writing = |error: &io::Error| files::writing(to, error);
+        let file = tempfile::Builder::new().prefix(".quorate-").tempfile_in(directory);
+        let file = file.map_err(|error| writing(&error))?;
+        let path = file.path().to_string_lossy().into_owned();
+        self.connection.execute("VACUUM INTO ?1", [path]).map_err(|error| explain(to, &error))?;
+        file.as_file().sync_all().map_err(|error| writing(&error))?;
+        file.persist(to).map_err(|error| writing(&error.error))?;
+        std::fs::File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| writing(&error))
+    }
+
+    /// Makes sure that no other program has the file open, and puts the journal's pages into it.
+    pub fn close_alone(self) -> Result<()> {
+        // SQLite leaves the journal only when nobody else is there.
+        self.connection.busy_timeout(Duration::from_millis(200)).map_err(|error| self.failed(&error))?;
+        let alone: rusqlite::Result<String> =
+            self.connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0));
+        match alone {
+            Ok(mode) if mode == "delete" => Ok(()),
+            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                Err(self.failed(&error))
+            }
+            _ => Err(Error::new(
+                Code::Unwritable,
+                format!("{} is open in another program", self.path.display()),
+                "stop the program that serves from it, and try again",
+            )),
+        }
+    }
+
     /// Asks something.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         query(&self.connection).map_err(|error| self.failed(&error))
@@ -168,3 +233,75 @@ fn damaged(path: &Path, what: &str) -> Error {
 
 /// What SQLite takes beside the database before it writes anything.
 const SHARED_MEMORY: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(directory: &tempfile::TempDir) -> Database {
+        let path = directory.path().join("some.db");
+        let fill = |connection: &Connection| {
+            connection.execute_batch("CREATE TABLE thing (name TEXT) STRICT; PRAGMA user_version = 1")
+        };
+        Database::create_if_missing(&path, fill).unwrap();
+        Database::open(&path).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_brought_to_the_newest_form_step_by_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let steps = [
+            "ALTER TABLE thing ADD COLUMN size INTEGER",
+            "UPDATE thing SET size = 7",
+            "INSERT INTO nothing VALUES (1)",
+        ];
+        let mut old = database(&directory);
+        old.change(|transaction| transaction.execute("INSERT INTO thing VALUES ('one')", [])).unwrap();
+        old.migrate(&steps[..1]).unwrap();
+        // Again is no change; a step that fails leaves the file at the form before it.
+        old.migrate(&steps[..1]).unwrap();
+        assert!(old.migrate(&steps).is_err());
+        let size = |database: &Database| {
+            database.read(|connection| {
+                connection.query_row("SELECT size FROM thing", [], |row| row.get::<_, i64>(0))
+            })
+        };
+        assert_eq!(size(&old).unwrap(), 7);
+        // A program that knows less leaves it alone.
+        let error = old.migrate(&[]).unwrap_err();
+        assert_eq!(error.code, Code::StoreDamaged);
+        assert!(error.what.ends_with("some.db is of form 3; this program knows forms up to 1"), "{error}");
+    }
+
+    #[test]
+    fn a_backup_is_of_one_moment_and_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let mut one = database(&directory);
+        one.change(|transaction| transaction.execute("INSERT INTO thing VALUES ('one')", [])).unwrap();
+        let to = directory.path().join("backup.db");
+        one.back_up(&to).unwrap();
+        one.change(|transaction| transaction.execute("DELETE FROM thing", [])).unwrap();
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        let copy = Database::open(&to).unwrap();
+        copy.check_everything().unwrap();
+        let count =
+            copy.read(|connection| connection.query_row("SELECT count(*) FROM thing", [], |row| row.get(0)));
+        assert_eq!(count, Ok(1));
+    }
+
+    #[test]
+    fn nobody_is_alone_while_another_has_the_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, other) = (database(&directory), database(&directory));
+        other
+            .read(|connection| {
+                connection.query_row("SELECT count(*) FROM thing", [], |row| row.get::<_, i64>(0))
+            })
+            .unwrap();
+        let error = one.close_alone().unwrap_err();
+        assert!(error.what.ends_with("some.db is open in another program"), "{error}");
+        other.close_alone().unwrap();
+        database(&directory).close_alone().unwrap();
+    }
+}

@@ -99,7 +99,9 @@ impl ServiceClient {
         let client = builder.build().map_err(|error| {
             Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
         })?;
-        let proxied = proxy.is_some() || PROXY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
+        let is_set = |names: &[&str]| names.iter().any(|name| std::env::var_os(name).is_some());
+        // Whether an exception holds for this address, nobody says.
+        let proxied = proxy.is_some() || (is_set(PROXY_VARIABLES) && !is_set(&["NO_PROXY", "no_proxy"]));
         Ok(Self { base, client, proxied, otherwise })
     }
 

@@ -143,9 +143,29 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    serve_with(listener, tls, service, || limits, traffic, stop).await;
+}
+
+/// As [`serve`], with time limits that may change: each connection has those of its beginning. The numbers of
+/// connections stay.
+pub async fn serve_with<S, B>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    service: S,
+    limits_now: impl Fn() -> Limits,
+    traffic: Arc<Traffic>,
+    stop: impl Future<Output = ()>,
+) where
+    S: Answers<B>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let acceptor = tls.map(TlsAcceptor::from);
+    let mut limits = limits_now();
+    let connections = limits.connections;
     let limiter = Limiter::new(limits.per_address);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Semaphore::new(connections));
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
     loop {
@@ -172,10 +192,11 @@ pub async fn serve<S, B>(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             let turned_away = count(&traffic.turned_away);
             if turned_away.is_power_of_two() {
-                tracing::warn!(turned_away, limit = limits.connections, "too many connections: turned away");
+                tracing::warn!(turned_away, limit = connections, "too many connections: turned away");
             }
             continue;
         };
+        limits = limits_now();
         let open = Open::begin(&traffic);
         let (acceptor, service, stopped) = (acceptor.clone(), service.clone(), stopped.clone());
         tokio::spawn(async move {
@@ -189,7 +210,7 @@ pub async fn serve<S, B>(
     drop(listener);
     // Nobody may be left to hear this; then there is nothing to wait for either.
     let _ = stopping.send(true);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
     let _ = timeout(limits.request, places.acquire_many(all)).await;
 }
 

@@ -231,7 +231,7 @@ pub trait Book: Send {
 }
 
 /// Where the book is.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// In the host's own file.
     Own,

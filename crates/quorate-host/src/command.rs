@@ -1,18 +1,21 @@
 //! The command line of `quorate-host`.
 
+mod confirm;
 mod dns;
+mod safekeeping;
+mod serve;
+mod settings;
 
-use crate::book::{EventFilter, Location};
+use crate::book::EventFilter;
+use crate::config::Config;
 use crate::keys::{self, HostKey, Installed};
-use crate::limit;
 use crate::listing::{self, ClientFilter, Form};
 use crate::report;
-use crate::server::{self, Options};
+use crate::settings::{Serving, Settings};
 use crate::store::Store;
 use clap::{Parser, Subcommand};
-use dns::{DnsCommand, DnsOptions};
-use quorate_core::hardware::Components;
-use quorate_core::identifier::quoted;
+use dns::DnsCommand;
+use quorate_core::identifier::{ActivationId, quoted};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
@@ -21,12 +24,12 @@ use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
 use quorate_edge::machine::Machine;
-use quorate_edge::rate::Rate;
-use quorate_edge::server::Limits;
+use safekeeping::Safekeeping;
+use serve::{Serve, Sources};
+use settings::{ConfigCommand, SetCommand};
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,6 +54,9 @@ struct Arguments {
     /// directory: a connection string, or "@FILE" for a file that holds one.
     #[arg(long, value_name = "URL", env = "QUORATE_HOST_DATABASE", hide_env_values = true, global = true)]
     database: Option<String>,
+    /// The configuration file [default: /etc/quorate/host.toml, when it is there].
+    #[arg(long, value_name = "FILE", env = "QUORATE_HOST_CONFIG", hide_env_values = true, global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -86,14 +92,27 @@ enum Command {
     Dti {
         /// The activation id, key id or last five characters of the key, when several are installed.
         id: Option<String>,
+        /// Show it as a QR code as well, for a phone that reads it out.
+        #[arg(long)]
+        qr: bool,
     },
     /// Activate the host by a Confirmation ID from the phone desk [/atp].
     Atp {
         /// The 48 digits that the phone desk reads out, in one piece or in groups, or "-" to read them from
         /// standard input; then, when several keys are installed, the activation id, key id or last five
-        /// characters of the key.
-        #[arg(value_name = "CONFIRMATION_ID", required = true, num_args = 1..)]
+        /// characters of the key. Without digits, on a terminal, it is asked for group by group.
+        #[arg(value_name = "CONFIRMATION_ID", num_args = 0..)]
         confirmation_id: Vec<String>,
+    },
+    /// Show in short what is installed, and its license status [/dli].
+    Dli {
+        /// An activation id, key id or the last five characters of a key, or "all".
+        id: Option<String>,
+    },
+    /// Show until when the host's certificate holds [/xpr].
+    Xpr {
+        /// An activation id, key id or the last five characters of a key, or "all".
+        id: Option<String>,
     },
     /// Show the full status of a key, or of all [/dlv].
     Dlv {
@@ -153,39 +172,19 @@ enum Command {
     },
     /// Run the activation host.
     #[command(mut_arg("publish", |arg| arg.requires("dns_server").requires("host_name")))]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// The host's records in DNS: show them, publish the host now, withdraw it.
     #[command(subcommand)]
     Dns(DnsCommand),
+    /// The configuration file: check it, show what is in force.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Set(SetCommand),
+    #[command(flatten)]
+    Safekeeping(Safekeeping),
     #[command(flatten)]
     HelpFiles(HelpFiles),
-}
-
-#[derive(clap::Args)]
-struct Serve {
-    /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from(([0u16; 8], quorate_proto::DEFAULT_PORT)))]
-    listen: SocketAddr,
-    #[command(flatten)]
-    dns: DnsOptions,
-    /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
-    #[arg(long, value_name = "URL")]
-    proxy: Option<String>,
-    /// Close a connection that has not finished its TLS handshake after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    handshake_limit: u64,
-    /// Close a connection without a request after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    idle_limit: u64,
-    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit.
-    #[arg(long, value_name = "N", default_value_t = quorate_edge::server::CONNECTIONS_PER_ADDRESS)]
-    connections_per_address: u32,
-    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
-    #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
-    requests_per_address: u32,
-    /// Offer /metrics (Prometheus) and /healthz here: plain HTTP for the loopback or the monitoring's network.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    metrics: Option<SocketAddr>,
 }
 
 /// Runs the program.
@@ -201,10 +200,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let now = clock.now();
     let directory = arguments.dir;
-    let location = location(arguments.database)?;
+    let config = || Config::load(arguments.config.as_deref());
     let open = || Store::open(&directory);
     // A book of one's own is where the host is.
-    let book = || open().and_then(|_| location.open(&directory));
+    let book = || {
+        open()?;
+        serve::location(arguments.database.as_deref(), &config()?)?.open(&directory)
+    };
     let hardware = || Machine::read(arguments.machine.as_deref()).map(|machine| machine.components());
     // A key is activated on the machine on which it was installed.
     let select_here = |store: &Store, name: Option<&str>| -> Result<HostKey> {
@@ -243,13 +245,20 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let mut store = open()?;
             let key = select_here(&store, id.as_deref())?;
             // Read here, since clap would repeat what it can't read, and that may hold a password.
-            let proxy = proxy.as_deref().map(str::parse).transpose()?;
-            let activation =
-                keys::activate_online(&mut store, key, service.as_deref(), proxy.as_ref(), clock);
+            let proxy = match proxy {
+                Some(proxy) => Some(proxy.parse()?),
+                None => config()?.proxy()?,
+            };
+            let tell = |error: &Error, pause: Duration| {
+                // Nothing can be done when standard error is closed.
+                let _ = writeln!(std::io::stderr(), "{}; trying again in {} s", error.what, pause.as_secs());
+            };
+            let (service, proxy) = (service.as_deref(), proxy.as_ref());
+            let activation = keys::activate_online_patiently(&mut store, key, service, proxy, clock, tell);
             let key = quorate_edge::server::runtime()?.block_on(activation)?;
             print(out, &activated(&key))
         }
-        Command::Dti { id } => {
+        Command::Dti { id, qr } => {
             let mut store = open()?;
             let key = select_here(&store, id.as_deref())?;
             let name = key.sku.name.clone();
@@ -257,8 +266,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             print(
                 out,
                 &format!(
-                    "Installation ID for {name}:\n{installation_id}\n\
+                    "Installation ID for {name}:\n{installation_id}\n{}{}\
                      next: read it to the vendor's phone desk, then: quorate-host atp CONFIRMATION_ID",
+                    report::numbered(&installation_id),
+                    if qr { report::qr(&installation_id)? } else { String::new() },
                 ),
             )
         }
@@ -266,28 +277,30 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let mut store = open()?;
             let (typed, name) = name_behind(confirmation_id);
             let key = select_here(&store, name.as_deref())?;
-            let typed = command_line::or_standard_input(typed)?;
+            let typed = match typed.is_empty() {
+                true => confirm::ask(out)?,
+                false => command_line::or_standard_input(typed)?,
+            };
             let key = keys::confirm(&mut store, key, &typed, now)?;
             print(out, &activated(&key))
         }
+        Command::Dli { id } => {
+            let (store, hardware) = (open()?, hardware()?);
+            show(out, select_shown(&store, id.as_deref(), now)?, |key| Ok(report::dli(key, &hardware, now)))
+        }
+        Command::Xpr { id } => {
+            let store = open()?;
+            show(out, select_shown(&store, id.as_deref(), now)?, |key| report::xpr(&store, key, now))
+        }
         Command::Dlv { id } => {
             let store = open()?;
-            let keys = match id.as_deref() {
-                Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(&store, now)?,
-                name => vec![Installed::select(&store, name, now)?],
+            let keys = select_shown(&store, id.as_deref(), now)?;
+            let host = report::Host {
+                hardware: hardware()?,
+                patience: config()?.patience.or(Settings::read(&store)?.patience),
+                runs: Serving::is_under_way(&directory),
             };
-            let hardware = hardware()?;
-            let alone = keys.len() == 1;
-            for (index, installed) in keys.into_iter().enumerate() {
-                let separator = if index == 0 { "" } else { "\n" };
-                let text = match &installed.key {
-                    Ok(key) => report::dlv(&store, &mut *book()?, key, &hardware, now)?,
-                    Err(error) if alone => return Err(error.clone()),
-                    Err(error) => report::unreadable(&installed, error),
-                };
-                print(out, &format!("{separator}{}", text.trim_end()))?;
-            }
-            Ok(())
+            show(out, keys, |key| report::dlv(&store, &mut *book()?, key, &host, now))
         }
         Command::Clients {
             name,
@@ -316,29 +329,42 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             listing::events(out, &book()?.events(&filter)?, json)
         }
         Command::Serve(serve) => {
-            command_line::start_log();
-            let listen = serve.listen;
-            let options =
-                Options { book: location.clone(), ..options(directory.clone(), hardware()?, serve)? };
-            quorate_edge::server::runtime()?.block_on(async {
-                let listener = quorate_edge::server::listen(listen).await?;
-                server::serve(options, listener, clock.clone(), quorate_edge::stop::asked()).await
-            })
+            let (config, database) = (arguments.config, arguments.database);
+            Sources { directory, config, database, serve: *serve }.run(hardware()?, clock.clone())
         }
-        Command::Dns(command) => command.run(&mut open()?, &hardware()?, clock, out),
+        Command::Dns(command) => command.run(&mut open()?, &config()?, &hardware()?, clock, out),
+        Command::Config(command) => command.run(arguments.config.as_deref(), &directory, out),
+        Command::Set(command) => command.run(&directory, &config()?, out),
+        Command::Safekeeping(command) => command.run(&directory, out),
         Command::HelpFiles(files) => files.write::<Arguments>(out),
     }
 }
 
-/// Where the book is: what was given, or what a file holds, where no list of processes shows it.
-fn location(database: Option<String>) -> Result<Location> {
-    Ok(match database {
-        None => Location::Own,
-        Some(given) => match given.strip_prefix('@') {
-            Some(file) => Location::Postgres(files::read_text(Path::new(file))?.trim().to_owned()),
-            None => Location::Postgres(given),
-        },
-    })
+/// The keys to show: the one that is named, or the only one, or all.
+fn select_shown(store: &Store, name: Option<&str>, now: Timestamp) -> Result<Vec<Installed>> {
+    match name {
+        Some(all) if all.eq_ignore_ascii_case("all") => Installed::at_least_one(store, now),
+        name => Ok(vec![Installed::select(store, name, now)?]),
+    }
+}
+
+/// Shows each key, with a line between. One that cannot be read keeps no other from being shown.
+fn show(
+    out: &mut impl Write,
+    keys: Vec<Installed>,
+    mut text: impl FnMut(&HostKey) -> Result<String>,
+) -> Result<()> {
+    let alone = keys.len() == 1;
+    for (index, installed) in keys.into_iter().enumerate() {
+        let separator = if index == 0 { "" } else { "\n" };
+        let text = match &installed.key {
+            Ok(key) => text(key)?,
+            Err(error) if alone => return Err(error.clone()),
+            Err(error) => report::unreadable(&installed, error),
+        };
+        print(out, &format!("{separator}{}", text.trim_end()))?;
+    }
+    Ok(())
 }
 
 fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
@@ -352,34 +378,13 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
     })
 }
 
-fn options(directory: PathBuf, hardware: Components, serve: Serve) -> Result<Options> {
-    let publications = serve.dns.publications()?;
-    let limits = Limits {
-        handshake: Duration::from_secs(serve.handshake_limit),
-        idle: Duration::from_secs(serve.idle_limit),
-        per_address: Rate::per_second(serve.connections_per_address),
-        ..Limits::default()
-    };
-    let proxy = serve.proxy.as_deref().map(str::parse).transpose()?;
-    let requests_per_address = Rate::per_second(serve.requests_per_address);
-    let monitoring = serve.metrics;
-    Ok(Options {
-        limits,
-        requests_per_address,
-        publications,
-        proxy,
-        monitoring,
-        ..Options::new(directory, hardware)
-    })
-}
-
 /// Parts a typed Confirmation ID from the name of a key behind it: something with a letter in it, a key id,
 /// or whatever follows 48 digits.
 fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
     let name = match typed.split_last() {
-        // What stands alone is the Confirmation ID, however mistyped.
-        Some((_, [])) => false,
+        // What stands alone is the Confirmation ID, however mistyped, unless it has the form of another id.
+        Some((last, [])) => last.parse::<ActivationId>().is_ok() || last.parse::<KeyId>().is_ok(),
         Some((last, before)) => {
             last.contains(|c: char| c.is_ascii_alphabetic())
                 || last.parse::<KeyId>().is_ok()
@@ -410,6 +415,8 @@ mod tests {
         assert_eq!(parts(&[whole]), (whole.to_owned(), None));
         assert_eq!(parts(&groups), (groups.concat(), None));
         assert_eq!(parts(&["-"]), ("-".to_owned(), None));
+        assert_eq!(parts(&[]), (String::new(), None));
+        assert_eq!(parts(&["00096-000-000001"]), (String::new(), name("00096-000-000001")));
         assert_eq!(parts(&["O23456"]), ("O23456".to_owned(), None));
         assert_eq!(parts(&["-", "23467"]), ("-".to_owned(), name("23467")));
         assert_eq!(parts(&[whole, "23467"]), (whole.to_owned(), name("23467")));

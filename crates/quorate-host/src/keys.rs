@@ -25,6 +25,7 @@ use quorate_edge::https::{ProxyUrl, ServiceClient};
 use quorate_edge::random;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// An installed key with what its pack and catalog say about it, verified.
@@ -368,7 +369,90 @@ pub async fn activate_online(
     let said = Documents { catalog: response.catalog, revocations: response.revocations };
     documents::check(&key, &said, now)?;
     let credential = Credential { chain, private_key: pending.private_key };
+    store.set(&renewal_name(&key.installed), &two_thirds(&certificate).to_string())?;
     activated(store, key, credential, Some(said), now)
+}
+
+/// As [`activate_online`], but an attempt that did not reach the service, or came when that was busy, is made again
+/// after a pause, of which `tell` is told. What the service refuses it refuses once.
+pub async fn activate_online_patiently(
+    store: &mut Store,
+    key: HostKey,
+    service: Option<&str>,
+    proxy: Option<&ProxyUrl>,
+    clock: &Clock,
+    tell: impl Fn(&Error, Duration),
+) -> Result<HostKey> {
+    let (vendor, id) = (key.installed.vendor.clone(), key.installed.id);
+    let mut key = key;
+    for pause in PAUSES {
+        match activate_online(store, key, service, proxy, clock).await {
+            Err(error) if is_transient(&error) => {
+                tell(&error, pause);
+                tokio::time::sleep(pause).await;
+            }
+            result => return result,
+        }
+        // The request that was sent is in the store, and the same is sent again.
+        key = find(store, &vendor, id, clock.now())?;
+    }
+    activate_online(store, key, service, proxy, clock).await
+}
+
+/// Whether the same may succeed a little later.
+pub fn is_transient(error: &Error) -> bool {
+    matches!(error.code, Code::ServiceUnreachable | Code::Busy | Code::DatabaseUnavailable)
+}
+
+fn find(store: &Store, vendor: &VendorId, id: KeyId, now: Timestamp) -> Result<HostKey> {
+    let mut keys = Installed::all(store, now)?.into_iter();
+    let key = keys.find(|key| key.vendor == *vendor && key.id == id);
+    key.map_or_else(
+        || Err(missing(format!("host key {id} was removed"), "`quorate-host ipk KEY --pack FILE`")),
+        |key| key.key,
+    )
+}
+
+/// Asks the service again for the certificate of every host key that was activated online and has a third of its
+/// validity left or less. Gives what became of each.
+pub async fn renew(
+    store: &mut Store,
+    hardware: &Components,
+    proxy: Option<&ProxyUrl>,
+    clock: &Clock,
+) -> Result<Vec<(KeyId, Result<HostKey>)>> {
+    let now = clock.now();
+    let keys = Installed::all(store, now)?.into_iter().filter_map(|installed| installed.key.ok());
+    let mut due: Vec<HostKey> = Vec::new();
+    for key in keys.filter(|key| key.installed.activation.is_some() && key.check_hardware(hardware).is_ok()) {
+        if renewal(store, &key.installed)?.is_some_and(|at| at <= now) {
+            due.push(key);
+        }
+    }
+    let mut renewed = Vec::new();
+    for key in due {
+        let id = key.installed.id;
+        renewed.push((id, activate_online(store, key, None, proxy, clock).await));
+    }
+    Ok(renewed)
+}
+
+/// When the certificate of a key is to be renewed online; never when it came by telephone.
+pub fn renewal(store: &Store, key: &InstalledKey) -> Result<Option<Timestamp>> {
+    let noted = store.setting(&renewal_name(key))?;
+    Ok(noted
+        .and_then(|seconds| seconds.parse().ok())
+        .and_then(|seconds| Timestamp::from_second(seconds).ok()))
+}
+
+fn renewal_name(key: &InstalledKey) -> String {
+    format!("renewal {} {}", key.vendor, key.id)
+}
+
+/// When two thirds of its validity are over.
+fn two_thirds(certificate: &VerifiedCertificate) -> i64 {
+    let (begins, ends) = (certificate.not_before.as_second(), certificate.not_after.as_second());
+    begins + (ends - begins) / 3 * 2
 }
 
 /// Activates the host with a Confirmation ID from the phone desk.
@@ -387,6 +471,7 @@ pub fn confirm(store: &mut Store, key: HostKey, typed: &str, now: Timestamp) -> 
         )
     })?;
     key.root.verify(&key.installed.vendor, Role::Host, &credential.chain, now)?;
+    store.set(&renewal_name(&key.installed), "")?;
     activated(store, key, credential, None, now)
 }
 
@@ -407,6 +492,9 @@ fn activated(
     store.put_key(&installed, Some(&before))?;
     HostKey::read(installed, now)
 }
+
+/// Between attempts to reach the service.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// What can be done when there is no way to the service.
 pub(crate) const BY_TELEPHONE: &str = "activate by telephone: `quorate-host dti`, then `quorate-host atp`";

@@ -1,24 +1,33 @@
-//! What `dlv` prints: every line that administrators know, for one installed key.
+//! What `dlv`, `dli` and `xpr` print for one installed key, and how `dti` shows an Installation ID.
 
 use crate::book::{Book, Statistics};
 use crate::dns::SrvRecord;
-use crate::keys::{HostKey, Installed};
+use crate::keys::{self, HostKey, Installed};
 use crate::ledger;
+use crate::settings::{Patience, Settings};
 use crate::store::{Published, Store};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use quorate_core::catalog::Catalog;
 use quorate_core::hardware::Components;
+use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
-use quorate_core::{Error, Result, Timestamp};
+use quorate_core::{Code, Error, Result, Timestamp};
 use std::fmt::Write;
 
+/// What of the host itself is shown beside a key.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The machine that this is.
+    pub hardware: Components,
+    /// How patient clients are to be.
+    pub patience: Patience,
+    /// Whether the daemon runs.
+    pub runs: bool,
+}
+
 /// The full status of one key, line by line.
-pub fn dlv(
-    store: &Store,
-    book: &mut dyn Book,
-    key: &HostKey,
-    hardware: &Components,
-    now: Timestamp,
-) -> Result<String> {
+pub fn dlv(store: &Store, book: &mut dyn Book, key: &HostKey, host: &Host, now: Timestamp) -> Result<String> {
     let account = key.account();
     let application = account.application;
     let pid = match key.certificate(now) {
@@ -28,7 +37,7 @@ pub fn dlv(
             .map_or_else(|| "(none)".to_owned(), |entitlement| entitlement.extended_pid.to_string()),
         Some(Err(_)) => "(not valid now)".to_owned(),
     };
-    let standing = key.standing(hardware, now);
+    let standing = key.standing(&host.hardware, now);
     let status = match &standing {
         Ok(Some(_)) => LicenseStatus::Licensed.to_string(),
         Ok(None) => LicenseStatus::Unlicensed.to_string(),
@@ -60,12 +69,62 @@ pub fn dlv(
             let retention = ledger::retention(&key.catalog.products, application);
             let count = book.count(&account, retention.before(now))?;
             let statistics = book.statistics(&account)?;
-            service_lines(&mut text, store, key, count, &statistics, now)?;
+            service_lines(&mut text, store, key, host, (count, &statistics), now)?;
         }
         Ok(None) => not_enabled(&mut text, "activate it with `ato`, or `dti` and `atp`"),
         Err(error) => not_enabled(&mut text, &error.next),
     }
     Ok(text)
+}
+
+/// The short status of one key.
+pub fn dli(key: &HostKey, hardware: &Components, now: Timestamp) -> String {
+    let status = match key.standing(hardware, now) {
+        Ok(Some(_)) => LicenseStatus::Licensed.to_string(),
+        Ok(None) => LicenseStatus::Unlicensed.to_string(),
+        Err(error) => unlicensed(&error),
+    };
+    let mut text = String::new();
+    line(&mut text, "Name", &key.sku.name);
+    line(&mut text, "Description", &format!("{}, {}", key.sku.description, key.sku.channel));
+    line(&mut text, "Partial Product Key", &key.installed.partial.to_string());
+    line(&mut text, "License Status", &status);
+    text
+}
+
+/// Until when the certificate of one key holds.
+pub fn xpr(store: &Store, key: &HostKey, now: Timestamp) -> Result<String> {
+    let standing = match key.certificate(now) {
+        None => "not activated".to_owned(),
+        Some(Err(error)) => format!("the host's certificate does not hold ({error})"),
+        Some(Ok(certificate)) => {
+            let until = format!("the host's certificate holds until {:.0}", certificate.not_after);
+            match keys::renewal(store, &key.installed)? {
+                Some(at) => format!("{until}; it is renewed online from {at:.0} on"),
+                None => format!("{until}; renew it by telephone before (`quorate-host dti`)"),
+            }
+        }
+    };
+    Ok(format!("{}: {standing}", key.sku.name))
+}
+
+/// The groups of an Installation ID, each with its number, as they are read to the phone desk.
+pub fn numbered(installation_id: &InstallationId) -> String {
+    let mut text = String::new();
+    for (number, group) in (1..).zip(installation_id.to_string().split('-')) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{number}  {group}");
+    }
+    text
+}
+
+/// An Installation ID as a QR code in half blocks, dark on light on the usual dark terminal.
+pub fn qr(installation_id: &InstallationId) -> Result<String> {
+    let code = QrCode::new(installation_id.digits()).map_err(|error| {
+        Error::new(Code::Internal, format!("no QR code can be made ({error})"), "please report this")
+    })?;
+    let blocks = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(format!("{blocks}\n"))
 }
 
 /// What can be said of a key that cannot be read.
@@ -90,14 +149,19 @@ fn service_lines(
     text: &mut String,
     store: &Store,
     key: &HostKey,
-    count: u32,
-    statistics: &Statistics,
+    host: &Host,
+    (count, statistics): (u32, &Statistics),
     now: Timestamp,
 ) -> Result<()> {
     text.push_str("Activation host is enabled on this computer\n");
     line(text, "    Current count", &count.to_string());
-    let port = store.setting(PORT)?.unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
-    line(text, "    Listening on Port", &port);
+    line(text, "    Listening on Port", &port(store, host)?);
+    let intervals = host.patience.over(key.catalog.products.policy(&key.sku));
+    for (name, interval) in
+        [("Activation interval", intervals.activation), ("Renewal interval", intervals.renewal)]
+    {
+        line(text, &format!("    {name}"), &format!("{} minutes", interval.as_minutes()));
+    }
     dns_lines(text, store, &key.catalog, now)?;
     line(text, "    Priority", "as the system runs it (the host does not change it)");
     text.push_str("Cumulative requests received from clients\n");
@@ -113,6 +177,20 @@ fn service_lines(
         );
     }
     Ok(())
+}
+
+/// The port of the daemon that runs, or that of the next.
+fn port(store: &Store, host: &Host) -> Result<String> {
+    let noted = store.setting(PORT)?;
+    let set = Settings::read(store)?.port.map(|port| port.to_string());
+    Ok(match (host.runs, noted, set) {
+        (true, Some(port), Some(set)) if port != set => format!("{port} (`sprt` has set {set})"),
+        (true, Some(port), _) => port,
+        (_, noted, set) => {
+            let port = set.or(noted).unwrap_or_else(|| quorate_proto::DEFAULT_PORT.to_string());
+            format!("{port} (not running)")
+        }
+    })
 }
 
 /// Where this vendor's clients find the host: what the name server was last seen to give out.

@@ -6,12 +6,13 @@ use crate::dns::{self, Publication};
 use crate::documents;
 use crate::health::Health;
 use crate::inquiries;
-use crate::keys::Installed;
+use crate::keys::{self, Installed};
 use crate::ledger::{self, Asked, EventRetention, Ledger};
 use crate::limit::{self, Limit};
 use crate::metrics::{Exposition, Metrics};
 use crate::monitoring::{self, Pages};
 use crate::report;
+use crate::settings::{Patience, Serving};
 use crate::store::Store;
 use quorate_core::activation::{self, ActivationRequest, ActivationResponse};
 use quorate_core::catalog::Catalog;
@@ -58,23 +59,51 @@ pub struct Options {
     pub monitoring: Option<SocketAddr>,
     /// How often the vendors are asked for news, and the host is published again.
     pub every: Duration,
+    /// How patient clients are to be.
+    pub patience: Patience,
+    /// What takes the place of some of these while the host runs.
+    pub reloads: Option<watch::Receiver<Live>>,
+}
+
+/// What may change while the host runs, without a connection being dropped.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// As in [`Options`], except for the number of connections.
+    pub limits: Limits,
+    /// As in [`Options`].
+    pub publications: Vec<Publication>,
+    /// As in [`Options`].
+    pub proxy: Option<ProxyUrl>,
+    /// As in [`Options`].
+    pub patience: Patience,
 }
 
 impl Options {
     /// As `quorate-host serve` runs unless it is told otherwise.
     pub fn new(directory: PathBuf, hardware: Components) -> Self {
+        let (limits, publications) = (Limits::default(), Vec::new());
+        let (book, events) = (book::Location::Own, EventRetention::default());
+        let (patience, reloads) = (Patience::default(), None);
         Self {
             directory,
-            limits: Limits::default(),
+            limits,
             requests_per_address: Rate::per_second(limit::REQUESTS_PER_ADDRESS),
-            publications: Vec::new(),
+            publications,
             hardware,
             proxy: None,
-            book: book::Location::Own,
-            events: EventRetention::default(),
+            book,
+            events,
             monitoring: None,
             every: DAY,
+            patience,
+            reloads,
         }
+    }
+
+    /// What may change, as it is at first.
+    pub fn live(&self) -> Live {
+        let (publications, proxy) = (self.publications.clone(), self.proxy.clone());
+        Live { limits: self.limits, publications, proxy, patience: self.patience }
     }
 }
 
@@ -91,11 +120,13 @@ pub async fn serve(
     let revision = store.key_revision()?;
     let keys = Installed::all(&store, clock.now())?;
     // The first change comes after all reading: a damaged store is left as it is.
+    let _serving = Serving::begin(&options.directory)?;
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     store.set(report::PORT, &port.to_string())?;
-    let domains = options.publications.iter().filter_map(|publication| publication.place().ok());
-    let domains: Vec<String> = domains.map(|place| place.domain).collect();
-    store.set(report::PUBLISHING, &domains.join(" "))?;
+    note_domains(&mut store, &options.publications)?;
+    // The sender of what nobody changes is kept, so that waiting for it waits for ever.
+    let (_unchanged, live) = watch::channel(options.live());
+    let live = options.reloads.unwrap_or(live);
     let credentials = Credentials::new(Active::load(&keys, &options.hardware, clock.now()));
     let activated = |key: &Installed| key.key.as_ref().is_ok_and(|key| key.installed.activation.is_some());
     if keys.is_empty() {
@@ -119,7 +150,12 @@ pub async fn serve(
     let metrics = Metrics::default();
     let ledger = Ledger::start(book, options.events, clock.clone(), metrics.ledger.clone())?;
     let notes = Notes { ledger: ledger.clone(), metrics: metrics.clone() };
-    let answers = Answers { credentials: credentials.clone(), notes: notes.clone(), clock: clock.clone() };
+    let answers = Answers {
+        credentials: credentials.clone(),
+        notes: notes.clone(),
+        live: live.clone(),
+        clock: clock.clone(),
+    };
     let health = Health::new(credentials.clone(), ledger, Store::open(&options.directory)?, clock.clone());
     let routes = tonic::service::Routes::new(
         ActivationServer::new(answers).max_decoding_message_size(LARGEST_REQUEST),
@@ -129,14 +165,17 @@ pub async fn serve(
     let (changed, changes) = watch::channel(revision);
     let rhythm = Rhythm { every: options.every, changes, failures: 0 };
     let (news, published) = (Store::open(&options.directory)?, Store::open(&options.directory)?);
+    let renewed = Store::open(&options.directory)?;
+    let (hardware, proxied) = (options.hardware.clone(), live.clone());
     let tasks = [
+        tokio::spawn(renew_in_time(renewed, hardware, proxied, clock.clone(), rhythm.clone())),
         tokio::spawn(watch_keys(store, credentials.clone(), options.hardware, clock.clone(), changed)),
-        tokio::spawn(fetch_daily(news, metrics.clone(), options.proxy, clock.clone(), rhythm.clone())),
+        tokio::spawn(fetch_daily(news, metrics.clone(), live.clone(), clock.clone(), rhythm.clone())),
         tokio::spawn(publish_daily(
             published,
             notes,
             credentials.clone(),
-            options.publications,
+            live.clone(),
             port,
             clock.clone(),
             rhythm,
@@ -151,7 +190,8 @@ pub async fn serve(
         let count = monitoring::count_machines(options.book, options.directory, credentials, clock, metrics);
         [tokio::spawn(monitoring::serve(listener, Pages::new(exposition, health))), tokio::spawn(count)]
     });
-    server::serve(listener, Some(Arc::new(tls)), limit.over(routes), options.limits, traffic, stop).await;
+    let routes = limit.over(routes);
+    server::serve_with(listener, Some(Arc::new(tls)), routes, || live.borrow().limits, traffic, stop).await;
     for task in tasks.into_iter().chain(monitoring.into_iter().flatten()) {
         task.abort();
     }
@@ -165,6 +205,7 @@ type Answer = (ActivateResponse, Account, Observation);
 struct Answers {
     credentials: Credentials,
     notes: Notes,
+    live: watch::Receiver<Live>,
     clock: Clock,
 }
 
@@ -274,6 +315,7 @@ impl Answers {
             validity: policy.validity,
         };
         let observation = self.notes.ledger.count(asked).await?;
+        let intervals = self.live.borrow().patience.over(policy);
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
             sku: request.sku,
@@ -283,8 +325,8 @@ impl Answers {
             count: observation.count,
             host_pid: entitlement.extended_pid.clone(),
             host_time: now,
-            activation_interval: policy.activation_interval,
-            renewal_interval: policy.renewal_interval,
+            activation_interval: intervals.activation,
+            renewal_interval: intervals.renewal,
             clone: observation.clone,
         })?;
         Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, account, observation))
@@ -411,12 +453,13 @@ impl Rhythm {
 async fn fetch_daily(
     mut store: Store,
     metrics: Metrics,
-    proxy: Option<ProxyUrl>,
+    live: watch::Receiver<Live>,
     clock: Clock,
     mut rhythm: Rhythm,
 ) {
     let mut mentioned: Option<(Error, Instant)> = None;
     loop {
+        let proxy = live.borrow().proxy.clone();
         let fetched = documents::fetch_all(&mut store, proxy.as_ref(), &clock).await;
         if fetched.is_ok() {
             metrics.vendors_answered(clock.now());
@@ -435,21 +478,75 @@ async fn fetch_daily(
     }
 }
 
+/// Renews the host's own certificates before they end. What the vendor refuses is asked again the next day only.
+async fn renew_in_time(
+    mut store: Store,
+    hardware: Components,
+    live: watch::Receiver<Live>,
+    clock: Clock,
+    mut rhythm: Rhythm,
+) {
+    loop {
+        let proxy = live.borrow().proxy.clone();
+        let renewed = keys::renew(&mut store, &hardware, proxy.as_ref(), &clock).await;
+        let succeeded = match &renewed {
+            Ok(renewed) => renewed.iter().all(|(_, result)| !result.as_ref().is_err_and(keys::is_transient)),
+            Err(_) => false,
+        };
+        match renewed {
+            Ok(renewed) => {
+                for (id, result) in renewed {
+                    let until = result.map(|key| key.certificate(clock.now()));
+                    match until {
+                        Ok(Some(Ok(certificate))) => {
+                            tracing::info!(key = %id, until = %certificate.not_after, "the host's certificate is renewed");
+                        }
+                        Ok(_) => tracing::error!(key = %id, "the host's new certificate is not valid now"),
+                        Err(error) => {
+                            tracing::warn!(key = %id, %error, next = error.next, "the host's certificate could not be renewed");
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, next = error.next, "the host's certificates cannot be looked at")
+            }
+        }
+        rhythm.wait(succeeded).await;
+    }
+}
+
 /// Publishes the host. A failure is an event and never stops the host.
 async fn publish_daily(
     mut store: Store,
     notes: Notes,
     credentials: Credentials,
-    publications: Vec<Publication>,
+    mut live: watch::Receiver<Live>,
     port: u16,
     clock: Clock,
     mut rhythm: Rhythm,
 ) {
     loop {
+        let publications = live.borrow_and_update().publications.clone();
         let active = credentials.current();
         let everywhere = publish(&mut store, &notes, &active, &publications, port, &clock).await;
-        rhythm.wait(everywhere).await;
+        tokio::select! {
+            () = rhythm.wait(everywhere) => {}
+            Ok(()) = live.changed() => {
+                let publications = live.borrow().publications.clone();
+                if let Err(error) = note_domains(&mut store, &publications) {
+                    tracing::error!(%error, next = error.next, "where the host is published cannot be noted");
+                }
+            }
+        }
     }
+}
+
+/// Notes for `dlv` where the host is to be published.
+fn note_domains(store: &mut Store, publications: &[Publication]) -> Result<()> {
+    let domains = publications.iter().filter_map(|publication| publication.place().ok());
+    let domains: Vec<String> = domains.map(|place| place.domain).collect();
+    store.set(report::PUBLISHING, &domains.join(" "))
 }
 
 /// An attempt to publish, for the book.

@@ -16,7 +16,7 @@ use quorate_core::license_pack::Credential;
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::database::Database;
-use quorate_edge::files;
+use quorate_edge::files::{self, Access};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -99,12 +99,21 @@ pub struct StoredKey {
     pub content: Result<InstalledKey>,
 }
 
+/// What a host's database holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The host keys.
+    pub keys: Vec<KeyId>,
+    /// How many machines.
+    pub machines: u64,
+}
+
 impl Store {
     /// Opens the host's database in this directory.
     pub fn open(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         match path.try_exists() {
-            Ok(true) => Ok(Self { database: Database::open(&path)? }),
+            Ok(true) => Self::at(&path),
             Ok(false) => Err(Error::new(
                 Code::NotSetUp,
                 format!("there is no host in {}", directory.display()),
@@ -112,6 +121,81 @@ impl Store {
             )),
             Err(error) => Err(files::reading(&path, &error)),
         }
+    }
+
+    fn at(path: &Path) -> Result<Self> {
+        let mut database = Database::open(path)?;
+        database.migrate(MIGRATIONS)?;
+        Ok(Self { database })
+    }
+
+    /// Writes everything of this moment into a file, while the host goes on. Host keys and credentials are in it, so
+    /// it is the owner's alone.
+    pub fn back_up(&self, to: &Path) -> Result<()> {
+        if to.exists() {
+            return Err(Error::new(
+                Code::AlreadyThere,
+                format!("{} is there already", to.display()),
+                "name another file, or remove that one",
+            ));
+        }
+        self.database.back_up(to)
+    }
+
+    /// Finds out whether a file is a host's database and everything in it is sound; says what is in it.
+    pub fn verify(path: &Path) -> Result<Content> {
+        // A look must not change the file that is looked at.
+        let scratch = tempfile::tempdir().map_err(|error| files::writing(path, &error))?;
+        let copy = scratch.path().join(FILE);
+        std::fs::copy(path, &copy).map_err(|error| files::reading(path, &error))?;
+        let journal = path.with_extension("db-wal");
+        if journal.exists() {
+            std::fs::copy(&journal, copy.with_extension("db-wal"))
+                .map_err(|error| files::reading(&journal, &error))?;
+        }
+        let examine = || {
+            let store = Self::at(&copy)?;
+            store.database.check_everything()?;
+            let mut keys = Vec::new();
+            for key in store.keys()? {
+                keys.push(key.content?.id);
+            }
+            let machines = store.database.read(|connection| {
+                connection.query_row("SELECT count(*) FROM machine", [], |row| row.get::<_, i64>(0))
+            })?;
+            Ok(Content { keys, machines: machines.unsigned_abs() })
+        };
+        // The errors speak of the copy.
+        examine().map_err(|error: Error| Error {
+            what: error.what.replace(&*copy.to_string_lossy(), &path.to_string_lossy()),
+            ..error
+        })
+    }
+
+    /// Puts a backup in the place of what a directory holds. What was there is kept beside it. No daemon may run.
+    pub fn restore(directory: &Path, backup: &Path) -> Result<Content> {
+        let content = Self::verify(backup)?;
+        if !directory.exists() {
+            files::make_private_directory(directory)?;
+        }
+        let path = directory.join(FILE);
+        if path.exists() {
+            match Database::open(&path) {
+                Ok(database) => database.close_alone()?,
+                // What is damaged is what a backup is for; its journal would be put into the new file.
+                Err(error) if error.code == Code::StoreDamaged => {}
+                Err(error) => return Err(error),
+            }
+            for suffix in ["db", "db-wal", "db-shm"] {
+                let (from, to) =
+                    (path.with_extension(suffix), path.with_extension(format!("{suffix}.before-restore")));
+                if from.exists() {
+                    std::fs::rename(&from, &to).map_err(|error| files::writing(&to, &error))?;
+                }
+            }
+        }
+        files::write(&path, &files::read(backup)?, Access::Private)?;
+        Ok(content)
     }
 
     /// As [`Store::open`], but makes directory and database when they are not there.
@@ -124,7 +208,7 @@ impl Store {
             connection.execute_batch(SCHEMA)?;
             connection.execute_batch(crate::book::sqlite::SCHEMA)
         })?;
-        Ok(Self { database: Database::open(&path)? })
+        Self::at(&path)
     }
 
     /// Finds out whether the whole file is sound.
@@ -371,4 +455,6 @@ CREATE TABLE published (
 PRAGMA user_version = 1;
 ";
 
+/// What leads from each form of the file to the next. The first release has form 1.
+const MIGRATIONS: &[&str] = &[];
 pub(crate) const FILE: &str = "host.db";

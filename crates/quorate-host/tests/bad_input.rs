@@ -325,14 +325,20 @@ fn a_key_that_is_not_here_is_refused() {
 #[test]
 fn an_activation_service_that_cannot_be_reached_is_named_with_the_ways_around() {
     let site = Site::installed();
-    let report = "error Q504 (0x80072EE7): the activation service https://127.0.0.1:1 cannot be reached: \
+    let report = "the activation service https://127.0.0.1:1 cannot be reached: connection refused; trying again in 1 s\n\
+         the activation service https://127.0.0.1:1 cannot be reached: connection refused; trying again in 3 s\n\
+         error Q504 (0x80072EE7): the activation service https://127.0.0.1:1 cannot be reached: \
          connection refused\n\
          next: if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or activate by telephone: \
          `quorate-host dti`, then `quorate-host atp`";
     site.refuses(&["ato", "--service", "https://127.0.0.1:1"], report);
     site.refuses(
         &["ato", "--service", "https://127.0.0.1:1", "--proxy", "http://user:secret@127.0.0.1:1"],
-        "error Q504 (0x80072EE7): the activation service https://127.0.0.1:1 cannot be reached through the proxy \
+        "the activation service https://127.0.0.1:1 cannot be reached through the proxy that is set: connection \
+         refused; trying again in 1 s\n\
+         the activation service https://127.0.0.1:1 cannot be reached through the proxy that is set: connection \
+         refused; trying again in 3 s\n\
+         error Q504 (0x80072EE7): the activation service https://127.0.0.1:1 cannot be reached through the proxy \
          that is set: connection refused\n\
          next: check the proxy's URL (--proxy, HTTPS_PROXY, NO_PROXY); or activate by telephone: \
          `quorate-host dti`, then `quorate-host atp`",
@@ -372,8 +378,9 @@ async fn what_answers_in_the_place_of_an_activation_service_is_named() {
     let site = Site::installed();
     let tls = |site: &Site| site.vendor.authority().service_tls("127.0.0.1", Clock::system().now()).unwrap();
     let unreachable = |address: SocketAddr, why: &str| {
+        let what = format!("the activation service https://{address} cannot be reached: {why}");
         format!(
-            "error Q504 (0x80072EE7): the activation service https://{address} cannot be reached: {why}\n\
+            "{what}; trying again in 1 s\n{what}; trying again in 3 s\nerror Q504 (0x80072EE7): {what}\n\
              next: if this network needs a proxy, name it with --proxy or HTTPS_PROXY; or activate by \
              telephone: `quorate-host dti`, then `quorate-host atp`"
         )

@@ -8,7 +8,7 @@ mod common;
 
 use bytes::Bytes;
 use common::wire::{begin, call, frame, handshake, message, send};
-use common::{AtWork, Site, request};
+use common::{AtWork, Site, request, until};
 use quorate_core::certificate::VendorRoot;
 use quorate_core::identifier::VendorId;
 use quorate_core::{Code, Error};
@@ -16,6 +16,8 @@ use quorate_host::book::Location;
 use quorate_proto::v1::ActivateRequest;
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -168,18 +170,22 @@ async fn requests_that_never_end_do_not_hold_the_host() {
 async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
     let site = Site::activated();
     let mut answered = HashSet::new();
-    for round in 1..=5 {
+    for round in 1..=50 {
         let mut host = site.serve(&[]);
         let mut asking = JoinSet::new();
+        let answers = Arc::new(AtomicUsize::new(0));
         for _ in 0..8 {
             let authority = site.vendor.authority();
             asking.spawn(ask_until_it_fails(
                 authority.root().clone(),
                 authority.vendor().clone(),
                 host.address,
+                Arc::clone(&answers),
             ));
         }
-        tokio::time::sleep(Duration::from_millis(100 + 50 * round)).await;
+        until("somebody is answered", async || answers.load(Ordering::Relaxed) > 0).await;
+        // At another moment of the work each time.
+        tokio::time::sleep(Duration::from_millis(37 * round % 100)).await;
         host.kill();
         let new: Vec<String> = asking.join_all().await.into_iter().flatten().collect();
         assert!(!new.is_empty(), "nobody was answered in round {round}");
@@ -191,6 +197,9 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
         drop(book);
         assert_eq!(answered.difference(&counted).count(), 0, "machines are missing after round {round}");
 
+        if round % 10 != 0 {
+            continue;
+        }
         let host = site.serve(&[]);
         let first = ask_once(&site, host.address).await;
         assert!(counted.insert(first));
@@ -199,13 +208,21 @@ async fn every_machine_that_was_answered_is_still_counted_after_a_kill() {
 }
 
 /// Many machines ask, one after the other. Gives those that were answered.
-async fn ask_until_it_fails(root: VendorRoot, vendor: VendorId, host: SocketAddr) -> Vec<String> {
+async fn ask_until_it_fails(
+    root: VendorRoot,
+    vendor: VendorId,
+    host: SocketAddr,
+    answers: Arc<AtomicUsize>,
+) -> Vec<String> {
     let mut answered = Vec::new();
     loop {
         let request = request();
         let cmid = request.cmid.clone();
         match send(&root, &vendor, host, request).await {
-            Ok(_) => answered.push(cmid),
+            Ok(_) => {
+                answered.push(cmid);
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
             Err(_) => return answered,
         }
     }

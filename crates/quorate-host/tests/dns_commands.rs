@@ -90,7 +90,7 @@ async fn a_host_comes_changes_and_is_withdrawn() {
         network.prints(&["dns", "withdraw", "--tsig-key", key_file]),
         format!(
             "Removed: {second}\n\
-             next: start `quorate-host serve` without --publish; it publishes the host at its start and daily\n"
+             next: start `quorate-host serve` without --publish, or set `quorate-host cdns`; it publishes the host at its start and daily\n"
         )
     );
     assert_eq!(network.server.records(NAME), [""; 0]);
@@ -224,6 +224,38 @@ fn what_is_missing_is_said() {
         "error Q507: no domain is given, and this host has not been published yet\n\
          next: give --publish DOMAIN --dns-server ADDRESS --host-name NAME --tsig-key FILE",
     );
+}
+
+/// Published by the file, with the priority that a command has set, and not any more when a command says so.
+#[tokio::test]
+async fn the_file_and_commands_say_how_the_host_is_published() {
+    let network = Network::new();
+    let text = format!(
+        "[[dns]]\ndomain = '{DOMAIN}'\nserver = '{}'\nhost-name = '{HOST_NAME}'\ntsig-key-file = 'tsig.key'\n",
+        network.address
+    );
+    let file = network.site.write("host.toml", text.as_bytes());
+    let config = ["--config", file.to_str().unwrap()];
+    let mut command = network.site.command();
+    command.args(config).args(["serve", "--listen", "127.0.0.1:0"]);
+    let host = Host::start(command);
+    let record = |numbers: &str| line(&format!("{numbers} {}", host.address.port()));
+    network.gives_out(&record("0 0")).await;
+    assert_eq!(network.prints(&["/spri:4"]), "The host's SRV records have priority 4.\n");
+    network.gives_out(&record("4 0")).await;
+    assert_eq!(network.prints(&["/cpri"]), "The host's SRV records have priority 0.\n");
+    network.gives_out(&record("0 0")).await;
+
+    assert!(network.prints(&["/cdns"]).starts_with("DNS publishing is off.\n"));
+    until("dlv", async || network.dlv().first().is_some_and(|line| line == "DNS publishing disabled")).await;
+    // The key for the domain is in the file as well.
+    let withdrawn = network.prints(&[&config[..], &["dns", "withdraw"]].concat());
+    assert_eq!(withdrawn, format!("Removed: {}\n", record("0 0")));
+    assert_eq!(
+        network.prints(&["/sdns"]),
+        "DNS publishing is on, where the configuration file or --publish says.\n"
+    );
+    network.gives_out(&record("0 0")).await;
 }
 
 const HOST_NAME: &str = "kms1.corp.example.com";

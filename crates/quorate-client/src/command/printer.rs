@@ -70,8 +70,9 @@ impl<'a, W: Write> Printer<'a, W> {
                 }
                 Err(error) => (None, Outcome { result: None, error: Some(error) }),
             };
-            let licensed =
-                status.as_ref().is_some_and(|status| status.state.situation == Situation::Licensed);
+            // As it is now: what was tried may have changed it.
+            let is_licensed = |status: Status| status.state.situation == Situation::Licensed;
+            let licensed = outcome.result.is_none() && client.status().is_ok_and(is_licensed);
             let sku = status.map(|status| status.sku);
             if self.json {
                 products.push(json(&Product {

@@ -58,7 +58,7 @@ fn bash_completes_commands_options_and_shells() {
         ("quorate status --exit", "--exit-code"),
         ("quorate watch --js", "--json"),
         ("quorate completions fi", "fish"),
-        ("quorate-host d", "dti dlv dns"),
+        ("quorate-host d", "dti dli dlv dns"),
         ("quorate-host serve --li", "--listen"),
         ("quorate-vendor key is", "issue"),
     ] {

@@ -36,7 +36,23 @@ pub const QUORATE: Program = Program {
 /// The activation host.
 pub const QUORATE_HOST: Program = Program {
     name: "quorate-host",
-    forms: &[("ipk", "ipk"), ("upk", "upk"), ("ato", "ato"), ("dti", "dti"), ("atp", "atp"), ("dlv", "dlv")],
+    forms: &[
+        ("ipk", "ipk"),
+        ("upk", "upk"),
+        ("ato", "ato"),
+        ("dti", "dti"),
+        ("atp", "atp"),
+        ("dli", "dli"),
+        ("dlv", "dlv"),
+        ("xpr", "xpr"),
+        ("sprt", "sprt"),
+        ("sai", "sai"),
+        ("sri", "sri"),
+        ("sdns", "sdns"),
+        ("cdns", "cdns"),
+        ("spri", "spri"),
+        ("cpri", "cpri"),
+    ],
 };
 
 /// The vendor's service, which has none.
@@ -171,7 +187,8 @@ mod tests {
         );
         assert_eq!(
             error(QUORATE_HOST, "/BCDFG-HJKMP-QRTVW-XY234-6789B"),
-            "error: quorate-host does not know this slash form; it knows /ipk, /upk, /ato, /dti, /atp, /dlv"
+            "error: quorate-host does not know this slash form; it knows /ipk, /upk, /ato, /dti, /atp, /dli, /dlv, \
+             /xpr, /sprt, /sai, /sri, /sdns, /cdns, /spri, /cpri"
         );
         assert_eq!(
             error(QUORATE_VENDOR, "/ato"),

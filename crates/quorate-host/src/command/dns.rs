@@ -1,9 +1,11 @@
 //! The options of DNS publishing, and `quorate-host dns`.
 
+use crate::config::Config;
 use crate::credentials::Active;
 use crate::dns::{self, Attempt, Publication, SrvRecord, TsigKey};
 use crate::keys::Installed;
 use crate::report;
+use crate::settings::Settings;
 use crate::store::{Place, Store};
 use clap::Subcommand;
 use quorate_core::catalog::Catalog;
@@ -77,20 +79,22 @@ impl DnsCommand {
     pub fn run(
         self,
         store: &mut Store,
+        config: &Config,
         hardware: &Components,
         clock: &Clock,
         out: &mut impl Write,
     ) -> Result<()> {
-        let port = store.setting(report::PORT)?.and_then(|port| port.parse().ok());
+        let settings = Settings::read(store)?;
+        let port = store.setting(report::PORT)?.and_then(|port| port.parse().ok()).or(settings.port);
         let port = port.unwrap_or(quorate_proto::DEFAULT_PORT);
         let now = clock.now();
         match self {
             Self::Show(options) => {
                 let catalogs = catalogs(Installed::at_least_one(store, now)?)?;
-                show(&options.publications_or_remembered(store)?, &catalogs, port, out)
+                show(&options.publications_or_remembered(store, config, &settings)?, &catalogs, port, out)
             }
             Self::Publish(options) => {
-                let publications = options.publications_or_remembered(store)?;
+                let publications = options.publications_or_remembered(store, config, &settings)?;
                 let active = Active::load(&Installed::at_least_one(store, now)?, hardware, now);
                 let catalogs: Vec<&Catalog> = active.serving().collect();
                 if catalogs.is_empty() {
@@ -110,28 +114,61 @@ impl DnsCommand {
                 let publish = dns::publish(store, &publications, &catalogs, port, clock);
                 tell(quorate_edge::server::runtime()?.block_on(publish), out)
             }
-            Self::Withdraw(options) => withdraw(store, &options, clock, out),
+            Self::Withdraw(options) => withdraw(store, config, &options, clock, out),
         }
     }
 }
 
 impl DnsOptions {
+    /// Where `serve` publishes the host: what was typed, or else what the file says, unless a command has set that
+    /// it shall not be.
+    pub fn in_force(&self, config: &Config, settings: &Settings) -> Result<Vec<Publication>> {
+        match self.publish.is_empty() {
+            false => self.typed(settings),
+            true if settings.unpublished => Ok(Vec::new()),
+            true => self.configured(config, settings),
+        }
+    }
+
+    /// What the file says, with the options that were typed.
+    fn configured(&self, config: &Config, settings: &Settings) -> Result<Vec<Publication>> {
+        let key = self.key()?;
+        let configured = config.publications(settings)?.into_iter();
+        Ok(configured
+            .map(|publication| {
+                let key = key.clone().or_else(|| publication.key.clone());
+                self.adjusted(Publication { key, ..publication })
+            })
+            .collect())
+    }
+
     /// The publications that were typed. The options that each needs are there: clap has made sure.
-    pub fn publications(&self) -> Result<Vec<Publication>> {
+    fn typed(&self, settings: &Settings) -> Result<Vec<Publication>> {
         let key = self.key()?;
         // Only `show` does without a server, and asks none.
         let server = self.dns_server.unwrap_or_else(|| SocketAddr::from(([0u16; 8], 0)));
         let publications = self.publish.iter().zip(self.host_name.iter().cycle());
         let publications = publications.map(|(domain, target)| {
-            self.adjusted(Publication { key: key.clone(), ..Publication::new(domain, server, target) })
+            let priority = settings.priority.unwrap_or(dns::PRIORITY);
+            let publication = Publication::new(domain, server, target);
+            self.adjusted(Publication { key: key.clone(), priority, ..publication })
         });
         Ok(publications.collect())
     }
 
-    /// The publications that were typed, or else those that were made before.
-    fn publications_or_remembered(&self, store: &Store) -> Result<Vec<Publication>> {
+    /// The publications that were typed, or else those of the file, or else those that were made before.
+    fn publications_or_remembered(
+        &self,
+        store: &Store,
+        config: &Config,
+        settings: &Settings,
+    ) -> Result<Vec<Publication>> {
         if !self.publish.is_empty() {
-            return self.publications();
+            return self.typed(settings);
+        }
+        let configured = self.configured(config, settings)?;
+        if !configured.is_empty() {
+            return Ok(configured);
         }
         let key = self.key()?;
         let remembered = dns::remembered(store)?.into_iter();
@@ -171,8 +208,24 @@ fn show(publications: &[Publication], catalogs: &[Catalog], port: u16, out: &mut
     shown.iter().try_for_each(|record| print(out, &record.to_string()))
 }
 
-fn withdraw(store: &mut Store, options: &DnsOptions, clock: &Clock, out: &mut impl Write) -> Result<()> {
+fn withdraw(
+    store: &mut Store,
+    config: &Config,
+    options: &DnsOptions,
+    clock: &Clock,
+    out: &mut impl Write,
+) -> Result<()> {
     let key = options.key()?;
+    let configured = options.configured(config, &Settings::default())?;
+    // The file may have a key for the domain.
+    let key = |place: &Place| {
+        let of_file = || {
+            let same =
+                |other: &&Publication| dns::domain(&other.domain).is_ok_and(|domain| domain == place.domain);
+            configured.iter().find(same).and_then(|publication| publication.key.clone())
+        };
+        key.clone().or_else(of_file)
+    };
     let domains: Vec<String> =
         options.publish.iter().map(|domain| dns::domain(domain)).collect::<Result<_>>()?;
     if let Some(server) = options.dns_server {
@@ -183,7 +236,7 @@ fn withdraw(store: &mut Store, options: &DnsOptions, clock: &Clock, out: &mut im
         }
     }
     let chosen = |place: &Place| domains.is_empty() || domains.contains(&place.domain);
-    let withdraw = dns::withdraw(store, chosen, |_| key.clone(), clock);
+    let withdraw = dns::withdraw(store, chosen, key, clock);
     let attempts = quorate_edge::server::runtime()?.block_on(withdraw)?;
     if attempts.is_empty() {
         print(out, "There is nothing to remove: this host has no record in DNS that it knows of.")?;
@@ -193,8 +246,7 @@ fn withdraw(store: &mut Store, options: &DnsOptions, clock: &Clock, out: &mut im
         print(out, &format!("Still published: {}", published.record))?;
     }
     if store.setting(report::PUBLISHING)?.is_some_and(|domains| !domains.is_empty()) {
-        let next =
-            "start `quorate-host serve` without --publish; it publishes the host at its start and daily";
+        let next = "start `quorate-host serve` without --publish, or set `quorate-host cdns`; it publishes the host at its start and daily";
         print(out, &format!("next: {next}"))?;
     }
     Ok(())

@@ -233,15 +233,31 @@ impl Host {
 
     /// SIGTERM, as a service manager stops it. Gives what it has logged.
     pub fn stop(mut self) -> String {
-        let kill = format!("kill {}", self.child.id());
-        let asked = Command::new("/bin/sh").args(["-c", &kill]).status().unwrap();
-        assert!(asked.success());
+        self.terminate();
         let started = Instant::now();
-        while self.child.try_wait().unwrap().is_none() {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{status}; its log:\n{}", self.log());
+                return self.log();
+            }
             assert!(started.elapsed() < PATIENCE, "the host does not stop; its log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.log()
+    }
+
+    /// SIGTERM, as a service manager begins to stop it.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGHUP, as a service manager reloads it.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// What it has logged.
@@ -339,8 +355,12 @@ pub fn listening_port(log: &Path, mut ended: impl FnMut() -> bool) -> u16 {
         let has_ended = ended();
         let text = std::fs::read_to_string(log).unwrap_or_default();
         let line = text.lines().find(|line| line.contains("the activation host is listening"));
-        if let Some((_, port)) = line.and_then(|line| line.split_once("port=")) {
-            return port.trim().parse().unwrap();
+        let port = |line: &str| {
+            let (_, port) = line.split_once("port=").or_else(|| line.split_once("\"port\":"))?;
+            port.trim_end().trim_end_matches('}').split(',').next()?.parse().ok()
+        };
+        if let Some(port) = line.and_then(port) {
+            return port;
         }
         assert!(!has_ended && started.elapsed() < PATIENCE, "the host does not listen; its log:\n{text}");
         std::thread::sleep(Duration::from_millis(10));
@@ -391,7 +411,7 @@ pub const OFFICE: &str = "0ff1ce15-a989-479d-af46-f275c6370663";
 /// Its Standard edition in the example, and its KMSHost edition.
 pub const OFFICE_STANDARD: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02";
 pub const OFFICE_HOST: &str = "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01";
-const PRODUCTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
+pub const PRODUCTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../quorate-vendor/examples/contoso.toml");
 const ROOT: &str = "vendor-root.pem";
 const CATALOG: &str = "catalog.jws";
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,291 @@
+//! `quorate-host serve`: what is in force of options, file and settings, and what changes while it runs.
+
+use super::dns::DnsOptions;
+use crate::book::Location;
+use crate::config::{Config, Url};
+use crate::ledger::EventRetention;
+use crate::limit;
+use crate::server::{self, Live, Options};
+use crate::settings::{Patience, Settings};
+use crate::store::Store;
+use quorate_core::hardware::Components;
+use quorate_core::{Code, Interval, Result};
+use quorate_edge::clock::Clock;
+use quorate_edge::command_line;
+use quorate_edge::files;
+use quorate_edge::rate::Rate;
+use quorate_edge::server::{CONNECTIONS_PER_ADDRESS, Limits};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// The options of `serve`.
+#[derive(clap::Args)]
+pub struct Serve {
+    /// The address to listen on [default: [::]:1688].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    dns: DnsOptions,
+    /// The proxy to the vendor's service instead of the one that HTTPS_PROXY names.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Close a connection that has not finished its TLS handshake after this many seconds [default: 10].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    handshake_limit: Option<u64>,
+    /// Close a connection without a request after this many seconds [default: 30].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    idle_limit: Option<u64>,
+    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
+    connections_per_address: u32,
+    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
+    #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
+    requests_per_address: u32,
+    /// Offer /metrics (Prometheus) and /healthz here: plain HTTP for the loopback or the monitoring's network.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+}
+
+/// Where all of it is read: once at the start, and again at each reload.
+pub struct Sources {
+    /// The host's directory.
+    pub directory: PathBuf,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--database`.
+    pub database: Option<String>,
+    /// The options of `serve`.
+    pub serve: Serve,
+}
+
+/// What is in force.
+struct InForce {
+    config: Config,
+    listen: SocketAddr,
+    book: Location,
+    events: EventRetention,
+    live: Live,
+}
+
+impl Sources {
+    /// Runs the host until it is asked to stop.
+    pub fn run(self, hardware: Components, clock: Clock) -> Result<()> {
+        let config = Config::load(self.config.as_deref())?;
+        command_line::start_log_as(config.log_format.unwrap_or_default(), config.log_filter.as_deref());
+        // What is damaged is left as it is, and not opened a second time.
+        let sound = Store::open(&self.directory).and_then(|store| store.check().map(|()| store));
+        let settings = match sound {
+            Ok(store) => Settings::read(&store)?,
+            Err(error) if error.code == Code::NotSetUp => Settings::default(),
+            Err(error) => return Err(error),
+        };
+        let first = self.in_force(config, &settings)?;
+        let (changes, reloads) = watch::channel(first.live.clone());
+        let options = Options {
+            limits: first.live.limits,
+            publications: first.live.publications.clone(),
+            proxy: first.live.proxy.clone(),
+            patience: first.live.patience,
+            book: first.book.clone(),
+            events: first.events,
+            requests_per_address: Rate::per_second(self.serve.requests_per_address),
+            monitoring: self.serve.metrics,
+            reloads: Some(reloads),
+            ..Options::new(self.directory.clone(), hardware)
+        };
+        quorate_edge::server::runtime()?.block_on(async {
+            let listener = quorate_edge::server::listen(first.listen).await?;
+            let hangups = signal(SignalKind::hangup());
+            let stop = quorate_edge::stop::asked();
+            let watching = self.watch(first, settings, hangups, changes);
+            tokio::select! {
+                served = server::serve(options, listener, clock, stop) => served,
+                () = watching => Ok(()),
+            }
+        })
+    }
+
+    /// Everything that may stand in several places, from the first that has it.
+    fn in_force(&self, config: Config, settings: &Settings) -> Result<InForce> {
+        let serve = &self.serve;
+        let port = settings.port.unwrap_or(quorate_proto::DEFAULT_PORT);
+        let listen = serve.listen.or(config.listen).unwrap_or_else(|| SocketAddr::from(([0u16; 8], port)));
+        let limits = config.limits(Limits::default());
+        let limits = Limits {
+            handshake: serve.handshake_limit.map_or(limits.handshake, Duration::from_secs),
+            idle: serve.idle_limit.map_or(limits.idle, Duration::from_secs),
+            per_address: Rate::per_second(serve.connections_per_address),
+            ..limits
+        };
+        // Parsed here, since clap would repeat what it can't read, and that may hold a password.
+        let proxy = match &serve.proxy {
+            Some(proxy) => Some(proxy.parse()?),
+            None => config.proxy()?,
+        };
+        let patience: Patience = config.patience.or(settings.patience);
+        let publications = serve.dns.in_force(&config, settings)?;
+        let usual = EventRetention::default();
+        let events = EventRetention {
+            age: config.events_keep.unwrap_or(usual.age),
+            most: config.events_most.unwrap_or(usual.most),
+        };
+        let book = location(self.database.as_deref(), &config)?;
+        Ok(InForce { listen, book, events, live: Live { limits, publications, proxy, patience }, config })
+    }
+
+    /// Takes over what has changed, when SIGHUP asks for it and whenever a command has made a setting.
+    async fn watch(
+        &self,
+        mut before: InForce,
+        mut settings: Settings,
+        hangups: std::io::Result<tokio::signal::unix::Signal>,
+        changes: watch::Sender<Live>,
+    ) {
+        let mut hangups =
+            hangups.inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be handled")).ok();
+        loop {
+            let asked = async {
+                let heard = match &mut hangups {
+                    Some(hangups) => hangups.recv().await,
+                    None => None,
+                };
+                if heard.is_none() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let asked = tokio::time::timeout(LOOK_EVERY, asked).await.is_ok();
+            // What can't be read for a moment is looked at again in the next.
+            let set = Store::open(&self.directory).and_then(|store| Settings::read(&store));
+            let set = set.unwrap_or_else(|_| settings.clone());
+            if !asked && set == settings {
+                continue;
+            }
+            settings = set;
+            let config = match asked {
+                true => Config::load(self.config.as_deref()),
+                false => Ok(before.config.clone()),
+            };
+            match config.and_then(|config| self.in_force(config, &settings)) {
+                Ok(now) => {
+                    tracing::info!("the configuration is taken over");
+                    let waiting = before.waits_for_a_restart(&now);
+                    if !waiting.is_empty() {
+                        tracing::warn!(keys = waiting.join(" "), "what has changed here needs a restart");
+                    }
+                    changes.send_replace(now.live.clone());
+                    // What waits for a restart is compared with what really runs.
+                    before = InForce { config: now.config, live: now.live, ..before };
+                }
+                Err(error) => {
+                    tracing::error!(%error, next = error.next, "the configuration stays as it was");
+                }
+            }
+        }
+    }
+}
+
+impl InForce {
+    fn waits_for_a_restart(&self, now: &Self) -> Vec<&'static str> {
+        let log = |config: &Config| (config.log_format, config.log_filter.clone());
+        [
+            ("listen.address", self.listen != now.listen),
+            ("database", self.book != now.book),
+            ("limits.connections", self.live.limits.connections != now.live.limits.connections),
+            ("log", log(&self.config) != log(&now.config)),
+            ("events", (self.events.age, self.events.most) != (now.events.age, now.events.most)),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+}
+
+/// Where the book is: what was given, or what a file holds, where no list of processes shows it.
+pub fn location(database: Option<&str>, config: &Config) -> Result<Location> {
+    let given = match (database, &config.database) {
+        (Some(given), _) => match given.strip_prefix('@') {
+            Some(file) => Some(files::read_text(Path::new(file))?.trim().to_owned()),
+            None => Some(given.to_owned()),
+        },
+        (None, configured) => configured.as_ref().map(Url::read).transpose()?,
+    };
+    Ok(given.map_or(Location::Own, Location::Postgres))
+}
+
+/// As text, for `config show`.
+pub fn shown(
+    config: &Config,
+    settings: &Settings,
+    directory: &Path,
+) -> Vec<(&'static str, String, &'static str)> {
+    let limits = config.limits(Limits::default());
+    let usual = EventRetention::default();
+    let from = |file: bool, set: bool| match (file, set) {
+        (true, _) => "file",
+        (false, true) => "command",
+        (false, false) => "default",
+    };
+    let text = |text: &dyn std::fmt::Display| format!("\"{text}\"");
+    let seconds =
+        |time: Duration| text(&Interval::seconds(u32::try_from(time.as_secs()).unwrap_or(u32::MAX)));
+    let url = |url: &Option<Url>, otherwise: &str| match url {
+        None => text(&otherwise),
+        Some(Url::Given(_)) => "(hidden)".to_owned(),
+        Some(Url::File(path)) => format!("(hidden, in {})", path.display()),
+    };
+    let patience = |own: Option<Interval>, set: Option<Interval>| match own.or(set) {
+        Some(interval) => text(&interval),
+        None => "(the vendor's policy)".to_owned(),
+    };
+    let port = settings.port.unwrap_or(quorate_proto::DEFAULT_PORT);
+    let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([0u16; 8], port)));
+    let (own, set) = (config.patience, settings.patience);
+    let own_file = directory.join(crate::store::FILE).display().to_string();
+    vec![
+        ("listen.address", text(&listen), from(config.listen.is_some(), settings.port.is_some())),
+        ("database.url", url(&config.database, &own_file), from(config.database.is_some(), false)),
+        ("proxy.url", url(&config.proxy, ""), from(config.proxy.is_some(), false)),
+        ("limits.handshake", seconds(limits.handshake), from(config.handshake.is_some(), false)),
+        ("limits.idle", seconds(limits.idle), from(config.idle.is_some(), false)),
+        ("limits.request", seconds(limits.request), from(config.request.is_some(), false)),
+        ("limits.connections", limits.connections.to_string(), from(config.connections.is_some(), false)),
+        (
+            "log.format",
+            text(&match config.log_format.unwrap_or_default() {
+                command_line::LogFormat::Text => "text",
+                command_line::LogFormat::Json => "json",
+            }),
+            from(config.log_format.is_some(), false),
+        ),
+        (
+            "log.filter",
+            text(&config.log_filter.as_deref().unwrap_or("info")),
+            from(config.log_filter.is_some(), false),
+        ),
+        (
+            "events.keep",
+            text(&config.events_keep.unwrap_or(usual.age)),
+            from(config.events_keep.is_some(), false),
+        ),
+        (
+            "events.most",
+            config.events_most.unwrap_or(usual.most).to_string(),
+            from(config.events_most.is_some(), false),
+        ),
+        (
+            "intervals.activation",
+            patience(own.activation, set.activation),
+            from(own.activation.is_some(), set.activation.is_some()),
+        ),
+        (
+            "intervals.renewal",
+            patience(own.renewal, set.renewal),
+            from(own.renewal.is_some(), set.renewal.is_some()),
+        ),
+    ]
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
