@@ -239,7 +239,7 @@ fn a_slash_form_of_another_program_is_sent_there() {
         ("/ipk:BCDFG", "/ipk is not a command of quorate: type `quorate-host ipk`"),
         ("/DLV", "/dlv is not a command of quorate: type `quorate-host dlv`"),
         (
-            "/xpr",
+            "/skms",
             "quorate does not know this slash form; it knows /dstatus, /dstatusall, /act, /sethst, /setprt, \
              /remhst, /inpkey, /unpkey, /dinstid, /actcid, /dhistorykms, /rearm",
         ),
