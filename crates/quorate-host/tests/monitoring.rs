@@ -202,7 +202,8 @@ async fn only_what_is_there_is_answered_and_only_for_reading() {
     assert!(get(address, "/").await.starts_with("HTTP/1.1 404 "));
     assert!(say(address, "POST", "/metrics").await.starts_with("HTTP/1.1 405 "));
     assert_eq!(body(&say(address, "HEAD", "/metrics").await), "");
-    let taken = at_work.site.run(&["serve", "--listen", "127.0.0.1:0", "--metrics", &address.to_string()]);
+    // One directory has one daemon; this is about the address.
+    let taken = Site::new().run(&["serve", "--listen", "127.0.0.1:0", "--metrics", &address.to_string()]);
     let said = common::stderr(&taken);
     assert!(said.contains("error Q506"), "{said}");
     assert!(said.contains("--metrics"), "{said}");
