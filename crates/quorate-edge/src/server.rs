@@ -129,26 +129,9 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until `stop` completes, then lets requests under way finish.
 ///
 /// `service` is cloned for each connection; each request carries its [`Peer`] as an extension. Without `tls`,
-/// it is plain HTTP.
+/// it is plain HTTP. Time limits may change: each connection has those of its beginning. The numbers of connections
+/// stay.
 pub async fn serve<S, B>(
-    listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    service: S,
-    limits: Limits,
-    traffic: Arc<Traffic>,
-    stop: impl Future<Output = ()>,
-) where
-    S: Answers<B>,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    serve_with(listener, tls, service, || limits, traffic, stop).await;
-}
-
-/// As [`serve`], with time limits that may change: each connection has those of its beginning. The numbers of
-/// connections stay.
-pub async fn serve_with<S, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     service: S,

@@ -38,7 +38,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 /// Serves the pages for as long as the host runs.
 pub async fn serve(listener: TcpListener, pages: Pages) {
     let limits = Limits { connections: CONNECTIONS, per_address: None, ..Limits::default() };
-    server::serve(listener, None, pages, limits, Arc::default(), std::future::pending()).await;
+    server::serve(listener, None, pages, || limits, Arc::default(), std::future::pending()).await;
 }
 
 /// The pages; cheap to clone.

@@ -191,7 +191,7 @@ pub async fn serve(
         [tokio::spawn(monitoring::serve(listener, Pages::new(exposition, health))), tokio::spawn(count)]
     });
     let routes = limit.over(routes);
-    server::serve_with(listener, Some(Arc::new(tls)), routes, || live.borrow().limits, traffic, stop).await;
+    server::serve(listener, Some(Arc::new(tls)), routes, || live.borrow().limits, traffic, stop).await;
     for task in tasks.into_iter().chain(monitoring.into_iter().flatten()) {
         task.abort();
     }

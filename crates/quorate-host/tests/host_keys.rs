@@ -7,7 +7,6 @@
 mod common;
 
 use common::{OFFICE_HOST, PROGRAM, Site, request, stderr, stdout, until};
-use quorate_client::transport;
 use quorate_core::hardware::Components;
 use quorate_core::{Code, Error, Interval};
 use quorate_edge::clock::Clock;
@@ -216,12 +215,7 @@ async fn a_key_that_ends_leaves_the_place_to_another() {
     let host = listener.local_addr().unwrap();
     let options = Options::new(site.host_directory(), hardware);
     tokio::spawn(quorate_host::server::serve(options, listener, clock.clone(), std::future::pending()));
-    let authority = site.vendor.authority();
-    let peer = transport::Peer { root: authority.root(), vendor: authority.vendor(), clock: &clock };
-    let ask = async || {
-        let request = ActivateRequest { client_time_ms: clock.now().as_millisecond(), ..request() };
-        transport::ask(&peer, &[host], request).await.map(drop).map_err(|refusal| refusal.error)
-    };
+    let ask = async || site.ask_by(&clock, host).await;
     assert_eq!(ask().await, Ok(()));
     seconds_on.store(Interval::days(365).as_seconds(), Ordering::Relaxed);
     assert_eq!(ask().await, Ok(()));

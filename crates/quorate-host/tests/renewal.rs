@@ -6,8 +6,7 @@
 
 mod common;
 
-use common::{HOST_KEYS, PRODUCTS, Site, request, until};
-use quorate_client::transport;
+use common::{HOST_KEYS, PRODUCTS, Site, until};
 use quorate_core::hardware::Components;
 use quorate_core::{Code, Interval, Timestamp};
 use quorate_edge::clock::Clock;
@@ -15,7 +14,6 @@ use quorate_edge::server;
 use quorate_host::keys::{self, HostKey};
 use quorate_host::server::Options;
 use quorate_host::store::Store;
-use quorate_proto::v1::ActivateRequest;
 use quorate_vendor::service::{self, Service};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -36,12 +34,7 @@ async fn a_certificate_is_renewed_when_a_third_of_its_time_is_left() {
         ..Options::new(site.host_directory(), Components::default())
     };
     tokio::spawn(quorate_host::server::serve(options, listener, clock.clone(), std::future::pending()));
-    let authority = site.vendor.authority();
-    let peer = transport::Peer { root: authority.root(), vendor: authority.vendor(), clock: &clock };
-    let ask = async || {
-        let request = ActivateRequest { client_time_ms: clock.now().as_millisecond(), ..request() };
-        transport::ask(&peer, &[host], request).await.map(drop).map_err(|refusal| refusal.error)
-    };
+    let ask = async || site.ask_by(&clock, host).await;
     assert_eq!(ask().await, Ok(()));
 
     // Of thirty days, nineteen are over: more than a third is left.

@@ -256,8 +256,7 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let traffic = Arc::default();
-    server::serve(listener, Some(Arc::new(tls)), api::router(service), Limits::default(), traffic, stop)
-        .await;
+    server::serve(listener, Some(Arc::new(tls)), api::router(service), Limits::default, traffic, stop).await;
 }
 
 /// Writes the vendor root and the signed catalog: what the vendor's product ships with.

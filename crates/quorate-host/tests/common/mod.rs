@@ -16,6 +16,7 @@ use quorate_client::Client;
 use quorate_client::discovery::Dns;
 use quorate_client::host_address::HostAddress;
 use quorate_client::registration;
+use quorate_client::transport;
 use quorate_core::activation::ActivationRequest;
 use quorate_core::hardware::{Component, Components};
 use quorate_core::identifier::ActivationId;
@@ -206,6 +207,14 @@ impl Site {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A machine asks the host at an address, both by a clock of the test. Says whether it was answered.
+    pub async fn ask_by(&self, clock: &Clock, host: SocketAddr) -> Result<()> {
+        let authority = self.vendor.authority();
+        let peer = transport::Peer { root: authority.root(), vendor: authority.vendor(), clock };
+        let request = ActivateRequest { client_time_ms: clock.now().as_millisecond(), ..request() };
+        transport::ask(&peer, &[host], request).await.map(drop).map_err(|refusal| refusal.error)
     }
 }
 
