@@ -114,7 +114,16 @@ impl Client {
                 &request,
                 self.trust(&asking.product),
                 self.clock.now(),
-            )?;
+            )
+            .map_err(|error| match error.code {
+                // It is no file that somebody gave.
+                Code::DocumentInvalid => Error {
+                    what: format!("the host's answer is not to be read: {}", error.what),
+                    next: "report this to whoever runs the host".to_owned(),
+                    ..error
+                },
+                _ => error,
+            })?;
             if !accepted.response.clone {
                 return Ok((accepted, answer.response));
             }

@@ -7,14 +7,17 @@
 mod common;
 
 use common::name_server::{DOMAIN, NameServer};
-use common::peers::{ClosedPort, SilentNameServer, SilentPort, plain_http};
+use common::peers::{ClosedPort, SilentNameServer, SilentPort, plain_http, slow};
 use common::{Hands, Host, Pc, Vendor};
 use quorate_client::discovery::Found;
 use quorate_core::license_state::LicenseStatus;
 use quorate_core::{Code, Interval};
 use quorate_edge::clock::Clock;
 use quorate_edge::server;
+use quorate_proto::v1::activation_server::Activation;
+use quorate_proto::v1::{ActivateRequest, ActivateResponse};
 use std::net::Ipv4Addr;
+use tonic::{Request, Response, Status};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_port_cannot_be_reached() {
@@ -153,6 +156,79 @@ async fn a_failure_leaves_the_license_as_it_was() {
     assert_eq!(after.line("ERROR CODE"), "Q502 (0xC004F074)");
     for same in ["PRODUCT ID", "CLIENT MACHINE ID", "HOST"] {
         assert_eq!(after.line(same), license.line(same));
+    }
+}
+
+/// What a host of the vendor may do that has gone wrong behind its certificate.
+#[derive(Clone, Copy)]
+enum Wayward {
+    NeverAnswers,
+    AnswersNoDocument,
+    FailsWithoutCode,
+}
+
+#[tonic::async_trait]
+impl Activation for Wayward {
+    async fn activate(&self, _: Request<ActivateRequest>) -> Result<Response<ActivateResponse>, Status> {
+        match self {
+            Self::NeverAnswers => std::future::pending().await,
+            Self::AnswersNoDocument => Ok(Response::new(ActivateResponse {
+                response: "no document".into(),
+                revocations: String::new(),
+            })),
+            Self::FailsWithoutCode => Err(Status::internal("out of order")),
+        }
+    }
+}
+
+/// Whatever answers in the host's place, the license held so far stays, and each has an error of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_answer_takes_no_license_away() {
+    let mut vendor = Vendor::new("contoso");
+    let pc = Pc::with_product(1, &vendor);
+    let host = vendor.host().await;
+    pc.activate_at(host.address).succeeds();
+    let license = pc.run(&["status"]);
+    let wayward = async |vendor: &mut Vendor, how| vendor.host().await.replaced_by(how).await;
+    let silent = SilentPort::new();
+    for (address, what, next) in [
+        (
+            wayward(&mut vendor, Wayward::NeverAnswers).await,
+            "Q502 (0xC004F074): the host at ADDRESS cannot be reached: no answer within 5 seconds",
+            RUNS,
+        ),
+        (
+            wayward(&mut vendor, Wayward::AnswersNoDocument).await,
+            "Q209 (0x8007000D): the host's answer is not to be read: this is not an activation response (InvalidToken)",
+            "report this to whoever runs the host",
+        ),
+        (
+            wayward(&mut vendor, Wayward::FailsWithoutCode).await,
+            "Q505: what answers at ADDRESS is not an activation host: it answered Internal",
+            COMPARE,
+        ),
+        (
+            slow(host.address),
+            "Q505: what answers at ADDRESS is not an activation host: no TLS within 5 seconds",
+            COMPARE,
+        ),
+        (
+            silent.address,
+            "Q505: what answers at ADDRESS is not an activation host: no TLS within 5 seconds",
+            COMPARE,
+        ),
+        (
+            plain_http(),
+            "Q505: what answers at ADDRESS is not an activation host: received corrupt message of type \
+             InvalidContentType",
+            COMPARE,
+        ),
+    ] {
+        pc.activate_at(address).is_not_renewed(&what.replace("ADDRESS", &address.to_string()), next);
+        let after = pc.run(&["status"]);
+        for same in ["LICENSE STATUS", "PRODUCT ID", "CLIENT MACHINE ID"] {
+            assert_eq!(after.line(same), license.line(same));
+        }
     }
 }
 

@@ -20,10 +20,12 @@ use quorate_core::{Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
-use quorate_edge::server;
+use quorate_edge::server::{self, Limits};
+use quorate_host::credentials::{Active, Credentials};
 use quorate_host::keys;
 use quorate_host::server::Options;
 use quorate_host::store::Store;
+use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command::write_catalog;
 use quorate_vendor::service::{self, Service};
@@ -128,6 +130,29 @@ impl Host {
     /// A host on which no key is installed.
     pub async fn without_key() -> Self {
         Self::serve(tempfile::tempdir().unwrap(), Clock::system(), Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// A host of the vendor that has gone wrong: it is believed, and then it answers like this.
+    pub async fn replaced_by<A: Activation>(self, answers: A) -> SocketAddr {
+        let directory = self._directory.path().to_owned();
+        let clock = Clock::system();
+        let installed = keys::Installed::all(&Store::open(&directory).unwrap(), clock.now()).unwrap();
+        let active = Active::load(&installed, &machine(0).components(), clock.now());
+        let tls = quorate_host::server::tls(Arc::new(Credentials::new(active)), &clock).unwrap();
+        self.stop().await;
+        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = ActivationServer::new(answers);
+        let tls = Some(Arc::new(tls));
+        tokio::spawn(server::serve(
+            listener,
+            tls,
+            service,
+            Limits::default,
+            Arc::default(),
+            std::future::pending(),
+        ));
+        address
     }
 
     async fn serve(directory: TempDir, clock: Clock, address: IpAddr) -> Self {

@@ -1,7 +1,8 @@
 //! What may be at an address instead of an activation host.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 use tokio::net::{TcpSocket, UdpSocket};
 
 /// A port on which nobody listens, and which nobody else gets while this is held.
@@ -43,6 +44,27 @@ pub fn plain_http() -> SocketAddr {
             // Whoever has gone again needs no answer.
             let _ = stream.read(&mut greeting);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    address
+}
+
+/// A way to a host on which its bytes come one by one, twenty a second.
+pub fn slow(host: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    // It lives as long as the program of tests; whoever has gone again needs nothing more.
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut host) = (client.unwrap(), TcpStream::connect(host).unwrap());
+            let (mut asked, mut asks) = (host.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut asks, &mut asked));
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while host.read_exact(&mut byte).and_then(|()| client.write_all(&byte)).is_ok() {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
         }
     });
     address
