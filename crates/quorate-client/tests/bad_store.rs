@@ -81,6 +81,24 @@ async fn a_damaged_or_deleted_store_restarts_no_grace_and_is_healed_by_the_next_
     assert_eq!(std::fs::read(file.with_extension("damaged")).unwrap(), b"{}");
 }
 
+/// Whoever may delete both has the rights of an administrator, who could install the system anew as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_either_file_the_product_is_installed_anew() {
+    let (pc, vendor) = licensed_pc().await;
+    let license = pc.store("contoso");
+    let installation = license.with_file_name(format!("{}.installed.json", common::OFFICE));
+    for file in [&license, &installation] {
+        std::fs::remove_file(file).unwrap();
+    }
+    let ran = pc.run(&["status"]);
+    assert!(ran.status != Some(0) && ran.err.contains("quorate register"), "{ran:?}");
+    let (catalog, root) = (vendor.0.catalog(), vendor.0.root());
+    let arguments =
+        ["register", catalog.to_str().unwrap(), "--root", root.to_str().unwrap(), "--product", STANDARD];
+    pc.run(&arguments).succeeds();
+    assert_eq!(pc.license(), LicenseStatus::InitialGrace);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_installation_is_named_and_registering_again_restarts_no_grace() {
     let (pc, vendor) = licensed_pc().await;
