@@ -332,11 +332,9 @@ pub async fn activate_online(
         None => signing_request(&key.installed.vendor)?,
     };
     // The vendor counts what it grants, so what is granted must have been kept.
-    let key = HostKey {
-        installed: InstalledKey { request: Some(pending.clone()), ..key.installed.clone() },
-        ..key
-    };
-    store.put_key(&key.installed, Some(&key.installed.documents))?;
+    if !store.put_request(&key.installed.vendor, key.installed.id, &pending)? {
+        return Err(removed(key.installed.id));
+    }
     let request = HostActivationRequest::new(
         key.installed.installation_id,
         &pending.signing_request,
@@ -407,10 +405,11 @@ pub fn is_transient(error: &Error) -> bool {
 fn find(store: &Store, vendor: &VendorId, id: KeyId, now: Timestamp) -> Result<HostKey> {
     let mut keys = Installed::all(store, now)?.into_iter();
     let key = keys.find(|key| key.vendor == *vendor && key.id == id);
-    key.map_or_else(
-        || Err(missing(format!("host key {id} was removed"), "`quorate-host ipk KEY --pack FILE`")),
-        |key| key.key,
-    )
+    key.map_or_else(|| Err(removed(id)), |key| key.key)
+}
+
+fn removed(id: KeyId) -> Error {
+    missing(format!("host key {id} was removed"), "`quorate-host ipk KEY --pack FILE`")
 }
 
 /// Asks the service again for the certificate of every host key that was activated online and has a third of its

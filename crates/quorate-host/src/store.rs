@@ -270,6 +270,23 @@ impl Store {
         })
     }
 
+    /// Keeps the request with which a key is about to be activated; says whether the key is there. It changes nothing
+    /// of what the host answers with, so nobody need look at the keys again.
+    pub fn put_request(&mut self, vendor: &VendorId, id: KeyId, request: &PendingRequest) -> Result<bool> {
+        self.database.change(|transaction| {
+            let changed = transaction.execute(
+                "UPDATE host_key SET signing_request = ?3, private_key = ?4 WHERE vendor = ?1 AND id = ?2",
+                params![
+                    vendor.as_str(),
+                    id.to_string(),
+                    request.signing_request,
+                    request.private_key.as_slice(),
+                ],
+            )?;
+            Ok(changed > 0)
+        })
+    }
+
     /// Puts newer documents of a vendor in the place of those of `before`. What somebody else has replaced
     /// meanwhile stays.
     pub fn put_documents(&mut self, vendor: &VendorId, before: &Documents, newer: &Documents) -> Result<()> {

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{HOST_KEYS, PRODUCTS, Site, until};
+use common::{HOST_KEYS, PRODUCTS, Site, stderr, until};
 use quorate_core::hardware::Components;
 use quorate_core::{Code, Interval, Timestamp};
 use quorate_edge::clock::Clock;
@@ -63,7 +63,28 @@ async fn a_certificate_is_renewed_when_a_third_of_its_time_is_left() {
     assert!(keys::renew(&mut store, &hardware, None, &clock).await.unwrap().is_empty());
 }
 
-/// The vendor counts a renewal as what it is: the same host, activated again.
+/// An attempt that failed must not bring about the next, however it failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_fails_is_not_tried_again_at_once() {
+    let mut unreachable = Site::of_vendor("contoso", "https://127.0.0.1:1");
+    assert_eq!(stderr(&unreachable.install(&unreachable.key.reveal(), &unreachable.pack)), "");
+    let spoken = unreachable.confirmation_id();
+    assert_eq!(stderr(&unreachable.run(&["atp", &spoken])), "");
+    let mut refused = Site::online().await;
+    let id = refused.key.id();
+    refused.vendor.block_key(id).unwrap();
+    // With the refusal comes the list that says so, which is news, once.
+    for (site, most) in [(unreachable, 1), (refused, 2)] {
+        let mut store = Store::open(&site.host_directory()).unwrap();
+        store.set(&format!("renewal contoso {}", site.key.id()), "0").unwrap();
+        let host = site.serve(&[]);
+        let failed = || host.log().matches("the host's certificate could not be renewed").count();
+        until("it is tried", async || failed() > 0).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!((1..=most).contains(&failed()), "{}", host.log());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_vendor_refuses_leaves_the_host_as_it_is() {
     let (hands, clock) = played();

@@ -135,13 +135,15 @@ impl Sources {
     /// Takes over what has changed, when SIGHUP asks for it and whenever a command has made a setting.
     async fn watch(
         &self,
-        mut before: InForce,
+        running: InForce,
         mut settings: Settings,
         hangups: std::io::Result<tokio::signal::unix::Signal>,
         changes: watch::Sender<Live>,
     ) {
         let mut hangups =
             hangups.inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be handled")).ok();
+        let mut config = running.config.clone();
+        let mut told = None;
         loop {
             let asked = async {
                 let heard = match &mut hangups {
@@ -159,24 +161,26 @@ impl Sources {
             if !asked && set == settings {
                 continue;
             }
-            settings = set;
-            let config = match asked {
+            let read = match asked {
                 true => Config::load(self.config.as_deref()),
-                false => Ok(before.config.clone()),
+                false => Ok(config.clone()),
             };
-            match config.and_then(|config| self.in_force(config, &settings)) {
+            match read.and_then(|config| self.in_force(config, &set)) {
                 Ok(now) => {
                     tracing::info!("the configuration is taken over");
-                    let waiting = before.waits_for_a_restart(&now);
+                    let waiting = running.waits_for_a_restart(&now);
                     if !waiting.is_empty() {
                         tracing::warn!(keys = waiting.join(" "), "what has changed here needs a restart");
                     }
-                    changes.send_replace(now.live.clone());
-                    // What waits for a restart is compared with what really runs.
-                    before = InForce { config: now.config, live: now.live, ..before };
+                    changes.send_replace(now.live);
+                    (config, settings, told) = (now.config, set, None);
                 }
+                // A setting is tried again in the next moment, since a file that goes with it may be on its way.
                 Err(error) => {
-                    tracing::error!(%error, next = error.next, "the configuration stays as it was");
+                    if asked || told.as_ref() != Some(&error) {
+                        tracing::error!(%error, next = error.next, "the configuration stays as it was");
+                    }
+                    told = Some(error);
                 }
             }
         }

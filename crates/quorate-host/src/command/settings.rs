@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::settings::{self, Settings};
 use crate::store::Store;
 use clap::Subcommand;
-use quorate_core::{Interval, Result};
+use quorate_core::{Code, Interval, Result};
 use quorate_edge::command_line::print;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub enum ConfigCommand {
         /// The file [default: the one that `serve` reads].
         file: Option<PathBuf>,
     },
-    /// Show the values in force, and where each comes from; URLs are hidden, since they may hold passwords.
+    /// Show what file and settings say, and where each value comes from; URLs are hidden, since they may hold passwords.
     Show,
 }
 
@@ -37,8 +37,11 @@ impl ConfigCommand {
             }
             Self::Show => {
                 let config = Config::load(named)?;
-                let settings =
-                    Store::open(directory).and_then(|store| Settings::read(&store)).unwrap_or_default();
+                let settings = match Store::open(directory) {
+                    Ok(store) => Settings::read(&store)?,
+                    Err(error) if error.code == Code::NotSetUp => Settings::default(),
+                    Err(error) => return Err(error),
+                };
                 show(&config, &settings, directory, out)
             }
         }
