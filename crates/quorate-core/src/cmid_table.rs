@@ -2,20 +2,25 @@
 //!
 //! The documented rule: a request adds or refreshes its machine before anything is counted, a machine stays
 //! for 30 days after its last request, and distinct machines are counted for each application. Counting
-//! costs the same with a million machines as with one; these take some 150 MB, since times are kept to the second.
+//! costs the same with a million machines as with one; these take some 120 MB, since times are kept to the second.
 
 use crate::hardware::HardwareId;
 use crate::identifier::Cmid;
 use crate::{Interval, Timestamp};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// The machines of one application.
 #[derive(Clone, Debug)]
 pub struct CmidTable {
     retention: Interval,
+    /// Those whose time is over are among them until they are swept up.
     machines: HashMap<Cmid, Entry>,
-    /// The same machines by the time of their last request, so that the oldest is found at once.
-    by_last_seen: BTreeSet<(i64, Cmid)>,
+    /// How many machines were last seen in each second.
+    by_last_seen: BTreeMap<i64, u32>,
+    /// How many these are together.
+    count: u32,
+    /// Machines last seen before this second were forgotten.
+    forgotten: i64,
 }
 
 /// A machine in the table, as small as it can be.
@@ -53,7 +58,8 @@ pub struct Observation {
 impl CmidTable {
     /// An empty table that remembers machines for `retention`.
     pub fn new(retention: Interval) -> Self {
-        Self { retention, machines: HashMap::new(), by_last_seen: BTreeSet::new() }
+        let (machines, by_last_seen) = (HashMap::new(), BTreeMap::new());
+        Self { retention, machines, by_last_seen, count: 0, forgotten: i64::MIN }
     }
 
     /// Notes that a machine has asked, and counts.
@@ -66,35 +72,37 @@ impl CmidTable {
             let last_seen = known.map_or(now, |machine| machine.last_seen.max(now));
             self.restore(cmid, Machine { hardware, last_seen });
         }
-        Observation { count: self.len(), clone }
+        Observation { count: self.count, clone }
     }
 
     /// How many distinct machines have asked within the retention time.
     pub fn count(&mut self, now: Timestamp) -> u32 {
         self.forget_old(now);
-        self.len()
+        self.count
     }
 
     /// What is remembered of a machine.
     pub fn machine(&self, cmid: Cmid) -> Option<Machine> {
-        self.machines.get(&cmid).map(|entry| entry.machine())
+        let entry = self.machines.get(&cmid).filter(|entry| entry.last_seen >= self.forgotten);
+        entry.map(|entry| entry.machine())
     }
 
     /// Puts a machine back as a store remembers it.
     pub fn restore(&mut self, cmid: Cmid, machine: Machine) {
         let entry = Entry { hardware: machine.hardware, last_seen: machine.last_seen.as_second() };
-        if let Some(before) = self.machines.insert(cmid, entry) {
-            self.by_last_seen.remove(&(before.last_seen, cmid));
+        let before = self.machines.insert(cmid, entry);
+        self.leave(before);
+        if entry.last_seen >= self.forgotten {
+            *self.by_last_seen.entry(entry.last_seen).or_insert(0) += 1;
+            self.count += 1;
         }
-        self.by_last_seen.insert((entry.last_seen, cmid));
     }
 
     /// Takes an observation back that could not be kept: `before` is what [`CmidTable::machine`] said
     /// before it.
     pub fn undo(&mut self, cmid: Cmid, before: Option<Machine>) {
-        if let Some(machine) = self.machines.remove(&cmid) {
-            self.by_last_seen.remove(&(machine.last_seen, cmid));
-        }
+        let now = self.machines.remove(&cmid);
+        self.leave(now);
         if let Some(machine) = before {
             self.restore(cmid, machine);
         }
@@ -105,21 +113,43 @@ impl CmidTable {
         self.retention.before(now)
     }
 
-    fn forget_old(&mut self, now: Timestamp) {
-        let cutoff = self.cutoff(now).as_second();
-        while let Some((last_seen, cmid)) = self.by_last_seen.first().copied() {
-            if last_seen >= cutoff {
-                break;
+    /// A machine that was counted is no more, or not as it was.
+    fn leave(&mut self, entry: Option<Entry>) {
+        let Some(last_seen) = entry.map(|entry| entry.last_seen) else { return };
+        if let Some(machines) = self.by_last_seen.get_mut(&last_seen) {
+            *machines -= 1;
+            self.count -= 1;
+            if *machines == 0 {
+                self.by_last_seen.remove(&last_seen);
             }
-            self.by_last_seen.pop_first();
-            self.machines.remove(&cmid);
         }
     }
 
-    fn len(&self) -> u32 {
-        u32::try_from(self.machines.len()).unwrap_or(u32::MAX)
+    /// Counts down those whose time is over. Which machines these are is seen by their times; now and then they are
+    /// swept up, which costs each request of the time between a few steps.
+    fn forget_old(&mut self, now: Timestamp) {
+        if now.as_second() < self.forgotten {
+            // The clock was set back so far that machines of today would count as forgotten.
+            self.sweep();
+            self.forgotten = i64::MIN;
+        }
+        let cutoff = self.cutoff(now).as_second();
+        while let Some(oldest) = self.by_last_seen.first_entry().filter(|oldest| *oldest.key() < cutoff) {
+            self.count -= oldest.remove();
+        }
+        self.forgotten = self.forgotten.max(cutoff);
+        let old = self.machines.len().saturating_sub(self.count as usize);
+        if old > SWEPT_TOGETHER + self.machines.len() / 4 {
+            self.sweep();
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.machines.retain(|_, entry| entry.last_seen >= self.forgotten);
     }
 }
+
+const SWEPT_TOGETHER: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -176,6 +206,32 @@ mod tests {
         assert_eq!(table.machine(cmid(1)), before);
         table.undo(cmid(1), None);
         assert_eq!(table.count(START), 0);
+    }
+
+    #[test]
+    fn machines_of_a_clock_that_was_set_back_count() {
+        let mut table = CmidTable::new(Interval::days(30));
+        table.observe(cmid(1), hardware(1), START);
+        assert_eq!(table.observe(cmid(2), hardware(2), Interval::days(365).after(START)).count, 1);
+        // The first was forgotten; the second asked last, by its own account, in a year.
+        assert_eq!(table.observe(cmid(3), hardware(3), Interval::days(1).after(START)).count, 2);
+        assert_eq!(table.observe(cmid(1), hardware(1), Interval::days(1).after(START)).count, 3);
+        assert_eq!(table.count(Interval::days(2).after(START)), 3);
+    }
+
+    #[test]
+    fn machines_whose_time_is_over_take_no_room_for_long() {
+        let mut table = CmidTable::new(Interval::days(30));
+        for number in 0..100_000 {
+            let cmid = Cmid(Uuid::from_u128(number));
+            let count = table.observe(
+                cmid,
+                hardware(1),
+                Interval::hours(u32::try_from(number).unwrap()).after(START),
+            );
+            assert_eq!(u128::from(count.count), (number + 1).min(30 * 24 + 1));
+        }
+        assert!(table.machines.len() < 4_000, "{}", table.machines.len());
     }
 
     proptest! {

@@ -19,6 +19,8 @@ use std::io::{BufRead, Read, Stdout, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 /// Reads the arguments of a program, slash forms included. When there is nothing to run (wrong usage, or a wish
 /// for help), what is to be said has been, and the status to end with is given.
@@ -145,12 +147,8 @@ pub fn start_log() {
 
 /// As [`start_log`], in a format, and with a filter for when `QUORATE_LOG` is not set.
 pub fn start_log_as(format: LogFormat, filter: Option<&str>) {
-    let builder = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into());
-    let set = std::env::var("QUORATE_LOG").ok().filter(|set| !set.is_empty());
-    let filter = builder.parse_lossy(set.as_deref().or(filter).unwrap_or_default());
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(filter))
         .with_writer(std::io::stderr)
         .with_ansi(AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never);
     // A second start, as in tests that run a program's code twice, keeps the first.
@@ -162,9 +160,16 @@ pub fn start_log_as(format: LogFormat, filter: Option<&str>) {
     };
 }
 
+/// Which lines are written: what `QUORATE_LOG` says, or else this, or else those of `info` and above.
+pub fn log_filter(otherwise: Option<&str>) -> EnvFilter {
+    let builder = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    let set = std::env::var("QUORATE_LOG").ok().filter(|set| !set.is_empty());
+    builder.parse_lossy(set.as_deref().or(otherwise).unwrap_or_default())
+}
+
 /// Whether a text chooses log lines, as `QUORATE_LOG` does.
 pub fn is_log_filter(text: &str) -> bool {
-    !text.trim().is_empty() && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+    !text.trim().is_empty() && EnvFilter::builder().parse(text).is_ok()
 }
 
 /// Longer than any key or ID, however it is spaced.

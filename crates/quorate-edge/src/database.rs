@@ -58,6 +58,8 @@ impl Database {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)?;
+            connection.pragma_update(None, "cache_size", -CACHE)?;
+            connection.pragma_update(None, "wal_autocheckpoint", JOURNAL)?;
             keep_as_it_is(&connection, false);
             Ok(connection)
         };
@@ -236,6 +238,11 @@ fn damaged(path: &Path, what: &str) -> Error {
     )
 }
 
+/// Pages that are kept in memory, in KiB.
+const CACHE: i32 = 16 * 1024;
+/// Pages that the journal may hold before they are put into the file, 32 MiB: a page that changes often is then
+/// moved once in a while instead of each time.
+const JOURNAL: i32 = 8 * 1024;
 /// What SQLite takes beside the database before it writes anything.
 const SHARED_MEMORY: usize = 32 * 1024;
 

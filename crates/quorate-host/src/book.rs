@@ -209,13 +209,13 @@ pub trait Book: Send {
     /// when this returns. Gives the accounts' new cursors. When it fails, nothing was kept.
     fn commit(&mut self, wanted: &[Wanted], clerk: &mut dyn Clerk) -> Result<Vec<i64>>;
 
-    /// Forgets up to `most` machines that were last seen before `cutoff` and are not licensed at `now`, and says how
-    /// many.
-    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<u32>;
+    /// Forgets machines that were last seen before `cutoff` and are not licensed at `now`, as many as can be found
+    /// among `most`. Says whether there is more to look for.
+    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool>;
 
-    /// Forgets up to `most` events that are older than `before`, or more than `kept` from the newest, and says how
-    /// many.
-    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<u32>;
+    /// Forgets up to `most` events that are older than `before`, or more than `kept` from the newest, and says whether
+    /// there may be more.
+    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool>;
 
     /// How many machines of an account were seen since `cutoff`.
     fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32>;

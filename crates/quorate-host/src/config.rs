@@ -4,13 +4,17 @@
 //! never repeated in errors, since some are passwords. `docs/host-config.md` documents the keys, and a test compares
 //! it with [`KEYS`].
 
+use crate::book::postgres;
 use crate::dns::{self, Publication, TsigKey};
+use crate::ledger::EventRetention;
+use crate::log::LogTarget;
 use crate::settings::{Patience, Settings};
 use quorate_core::identifier::quoted;
 use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::command_line::{self, LogFormat};
 use quorate_edge::files;
 use quorate_edge::https::ProxyUrl;
+use quorate_edge::rate::Rate;
 use quorate_edge::server::Limits;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
@@ -39,6 +43,14 @@ pub struct Config {
     pub request: Option<Interval>,
     /// `limits.connections`.
     pub connections: Option<usize>,
+    /// `limits.connections-per-address`.
+    pub connections_per_address: Option<u32>,
+    /// `limits.requests-per-address`.
+    pub requests_per_address: Option<u32>,
+    /// `metrics.address`.
+    pub metrics: Option<SocketAddr>,
+    /// `log.to`.
+    pub log_target: Option<LogTarget>,
     /// `log.format`.
     pub log_format: Option<LogFormat>,
     /// `log.filter`.
@@ -118,11 +130,29 @@ impl Config {
         Reader { text, path }.config()
     }
 
-    /// Finds out whether the files that it names can be used as well.
+    /// Finds out whether what it names can be used as well.
     pub fn check(&self) -> Result<()> {
         self.publications(&Settings::default())?;
-        self.database.as_ref().map(Url::read).transpose()?;
+        if let Some(url) = &self.database {
+            postgres::check(&url.read()?)?;
+        }
+        self.log_target.unwrap_or_default().check()?;
         self.proxy().map(drop)
+    }
+
+    /// The address to listen on.
+    pub fn listen(&self, settings: &Settings) -> SocketAddr {
+        let port = settings.port.unwrap_or(quorate_proto::DEFAULT_PORT);
+        self.listen.unwrap_or_else(|| SocketAddr::from(([0u16; 8], port)))
+    }
+
+    /// How long events are kept.
+    pub fn events(&self) -> EventRetention {
+        let usual = EventRetention::default();
+        EventRetention {
+            age: self.events_keep.unwrap_or(usual.age),
+            most: self.events_most.unwrap_or(usual.most),
+        }
     }
 
     /// Where the host is published.
@@ -142,21 +172,26 @@ impl Config {
             idle: self.idle.map_or(otherwise.idle, Into::into),
             request: self.request.map_or(otherwise.request, Into::into),
             connections: self.connections.unwrap_or(otherwise.connections),
-            per_address: otherwise.per_address,
+            per_address: self.connections_per_address.map_or(otherwise.per_address, Rate::per_second),
         }
     }
 }
 
 impl Domain {
-    fn publication(&self, settings: &Settings) -> Result<Publication> {
-        let key = |path: &PathBuf| TsigKey::read(&files::read_text(path)?);
-        Ok(Publication {
-            key: self.tsig_key_file.as_ref().map(key).transpose()?,
+    /// What is published there, without the key that permits it.
+    pub fn unsigned(&self, settings: &Settings) -> Publication {
+        Publication {
             priority: self.priority.or(settings.priority).unwrap_or(dns::PRIORITY),
             weight: self.weight.unwrap_or(dns::WEIGHT),
             ttl: self.ttl.unwrap_or(dns::TTL),
             ..Publication::new(&self.domain, self.server, &self.host_name)
-        })
+        }
+    }
+
+    fn publication(&self, settings: &Settings) -> Result<Publication> {
+        let key = |path: &PathBuf| TsigKey::read(&files::read_text(path)?);
+        let key = self.tsig_key_file.as_ref().map(key).transpose()?;
+        Ok(Publication { key, ..self.unsigned(settings) })
     }
 }
 
@@ -222,6 +257,21 @@ impl Reader<'_> {
             "limits.connections" => {
                 let connections = self.number(key, value, 1..=200_000)?;
                 config.connections = Some(usize::try_from(connections).unwrap_or(usize::MAX));
+            }
+            "limits.connections-per-address" => {
+                config.connections_per_address =
+                    u32::try_from(self.number(key, value, 0..=MOST_A_SECOND)?).ok();
+            }
+            "limits.requests-per-address" => {
+                config.requests_per_address = u32::try_from(self.number(key, value, 0..=MOST_A_SECOND)?).ok();
+            }
+            "metrics.address" => {
+                let wanted = "an address and a port as in \"127.0.0.1:9688\"";
+                config.metrics = Some(self.parsed(key, value, wanted, |text| text.parse().ok())?);
+            }
+            "log.to" => {
+                let wanted = "\"stderr\", \"journald\" or \"syslog\"";
+                config.log_target = Some(self.parsed(key, value, wanted, LogTarget::named)?);
             }
             "log.format" => {
                 let format = self.parsed(key, value, "\"text\" or \"json\"", |text| match text {
@@ -404,6 +454,10 @@ pub const KEYS: &[&str] = &[
     "limits.idle",
     "limits.request",
     "limits.connections",
+    "limits.connections-per-address",
+    "limits.requests-per-address",
+    "metrics.address",
+    "log.to",
     "log.format",
     "log.filter",
     "events.keep",
@@ -417,6 +471,7 @@ pub const USUAL: &str = "/etc/quorate/host.toml";
 
 const SECOND: Interval = Interval::seconds(1);
 const DAY: Interval = Interval::days(1);
+const MOST_A_SECOND: u64 = 1_000_000;
 /// RFC 2181, 8.
 const LONGEST_TTL: u64 = 0x7fff_ffff;
 

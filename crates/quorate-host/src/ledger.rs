@@ -78,8 +78,8 @@ impl Ledger {
         Ok(Self { entries, meter })
     }
 
-    /// Counts a machine. When this returns, the count is durable.
-    pub async fn count(&self, asked: Asked) -> Result<Observation> {
+    /// Counts a machine. The count is on its way to the disk: nobody may be told before it is there.
+    pub async fn count(&self, asked: Asked) -> Result<Count> {
         let (answer, answered) = oneshot::channel();
         self.send(Entry::Counted { asked: Box::new(asked), answer })?;
         answered.await.unwrap_or_else(|_| Err(stopped()))
@@ -114,6 +114,22 @@ impl Ledger {
     }
 }
 
+/// A count that is being flushed. What an answer needs can be made ready meanwhile.
+#[derive(Debug)]
+pub struct Count {
+    /// What it is if it can be kept.
+    pub observation: Observation,
+    kept: oneshot::Receiver<Result<()>>,
+}
+
+impl Count {
+    /// When this returns, the count is durable.
+    pub async fn kept(self) -> Result<Observation> {
+        let kept = self.kept.await.unwrap_or_else(|_| Err(stopped()));
+        kept.map(|()| self.observation)
+    }
+}
+
 /// How long machines of an application are counted: its editions are counted together, so as long as the
 /// policy of any of them says.
 pub fn retention(products: &Products, application: ApplicationId) -> Interval {
@@ -123,7 +139,7 @@ pub fn retention(products: &Products, application: ApplicationId) -> Interval {
 }
 
 enum Entry {
-    Counted { asked: Box<Asked>, answer: oneshot::Sender<Result<Observation>> },
+    Counted { asked: Box<Asked>, answer: oneshot::Sender<Result<Count>> },
     Noted { event: Box<Event>, refused: Option<Account> },
     Probe { answer: oneshot::Sender<Result<()>> },
 }
@@ -147,9 +163,13 @@ struct Counted {
 impl Keeper {
     fn run(mut self, queue: &Receiver<Entry>) {
         let mut forget_at = Instant::now() + FORGET_SOON;
+        let mut flushed = Instant::now();
         loop {
             match queue.recv_timeout(forget_at.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
+                    // Those who ask meanwhile share the flush.
+                    std::thread::sleep(PACE.saturating_sub(flushed.elapsed()));
+                    flushed = Instant::now();
                     let batch = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
                     self.commit(batch);
                 }
@@ -172,9 +192,9 @@ impl Keeper {
         let before = self.retention.age.before(now);
         forgotten.push(self.book.forget_events(before, self.retention.most, FORGET));
         let mut more = false;
-        for forgotten in forgotten {
-            match forgotten {
-                Ok(forgotten) => more |= forgotten == FORGET,
+        for left in forgotten {
+            match left {
+                Ok(left) => more |= left,
                 Err(error) => {
                     tracing::warn!(%error, next = error.next, "what is old could not be forgotten")
                 }
@@ -187,16 +207,10 @@ impl Keeper {
         let (entries, started) = (batch.len(), Instant::now());
         self.meter.taken(entries);
         let wanted = self.wanted(&batch);
-        let mut clerk = Batch {
-            tables: &mut self.tables,
-            batch,
-            answers: Vec::new(),
-            probes: Vec::new(),
-            undo: Vec::new(),
-        };
+        let mut clerk = Batch { tables: &mut self.tables, batch, waiting: Vec::new(), undo: Vec::new() };
         let kept = self.book.commit(&wanted, &mut clerk);
         self.meter.committed(entries, started.elapsed(), kept.is_ok());
-        let Batch { answers, probes, undo, batch, .. } = clerk;
+        let Batch { waiting, undo, batch, .. } = clerk;
         match &kept {
             Ok(cursors) => {
                 for (wanted, cursor) in wanted.iter().zip(cursors) {
@@ -206,7 +220,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, requests = answers.len(), "requests could not be kept and were refused");
+                tracing::error!(%error, requests = undo.len(), "requests could not be kept and were refused");
                 for (account, cmid, before) in undo.into_iter().rev() {
                     if let Some(counted) = self.tables.get_mut(&account) {
                         counted.table.undo(cmid, before);
@@ -217,12 +231,9 @@ impl Keeper {
             }
         }
         let kept = kept.map(drop);
-        for (answer, observation) in answers {
+        for waiting in waiting {
             // The asker may have gone; then nobody needs the answer.
-            let _ = answer.send(kept.clone().map(|()| observation));
-        }
-        for probe in probes {
-            let _ = probe.send(kept.clone());
+            let _ = waiting.send(kept.clone());
         }
         // Those that were never decided about, because the book could not even be read.
         for entry in batch {
@@ -260,8 +271,7 @@ impl Keeper {
 struct Batch<'a> {
     tables: &'a mut BTreeMap<Account, Counted>,
     batch: Vec<Entry>,
-    answers: Vec<(oneshot::Sender<Result<Observation>>, Observation)>,
-    probes: Vec<oneshot::Sender<Result<()>>>,
+    waiting: Vec<oneshot::Sender<Result<()>>>,
     undo: Vec<(Account, Cmid, Option<Machine>)>,
 }
 
@@ -276,7 +286,7 @@ impl Clerk for Batch<'_> {
         let mut writes = Writes::default();
         for entry in std::mem::take(&mut self.batch) {
             match entry {
-                Entry::Probe { answer } => self.probes.push(answer),
+                Entry::Probe { answer } => self.waiting.push(answer),
                 Entry::Noted { event, refused } => {
                     writes.outcomes.extend(refused.map(|account| (account, Outcome::Failed)));
                     writes.events.push(*event);
@@ -291,7 +301,9 @@ impl Clerk for Batch<'_> {
                     if !observation.clone {
                         writes.seen.push(asked.seen(observation));
                     }
-                    self.answers.push((answer, observation));
+                    let (keeper, kept) = oneshot::channel();
+                    let _ = answer.send(Ok(Count { observation, kept }));
+                    self.waiting.push(keeper);
                 }
             }
         }
@@ -349,6 +361,8 @@ fn stopped() -> Error {
 const QUEUE: usize = 8_192;
 /// Requests that are committed together.
 const BATCH: usize = 512;
+/// From one flush to the next at least: under load a flush is shared by more, and nobody notices the delay.
+const PACE: Duration = Duration::from_millis(2);
 /// Machines that are forgotten at a time: a few milliseconds' work.
 const FORGET: u32 = 1_000;
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -376,6 +390,10 @@ mod tests {
         let clock = Clock::new(|| Interval::days(40).after(START));
         Store::open_or_create(directory.path()).unwrap();
         Ledger::start(book(directory), EventRetention::default(), clock, Meter::default()).unwrap()
+    }
+
+    async fn count(ledger: &Ledger, asked: Asked) -> Result<Observation> {
+        ledger.count(asked).await?.kept().await
     }
 
     fn book(directory: &tempfile::TempDir) -> Box<dyn Book> {
@@ -430,13 +448,13 @@ mod tests {
         let now = START;
         let ledger = super::tests::ledger(&directory);
         for machine in 1..=4 {
-            ledger.count(asked("contoso", machine, RETENTION, now)).await.unwrap();
+            count(&ledger, asked("contoso", machine, RETENTION, now)).await.unwrap();
         }
         drop(ledger);
         let ledger = super::tests::ledger(&directory);
-        assert_eq!(ledger.count(asked("contoso", 5, RETENTION, now)).await.unwrap().count, 5);
+        assert_eq!(count(&ledger, asked("contoso", 5, RETENTION, now)).await.unwrap().count, 5);
         ledger.note(failure(), Some(office("contoso")));
-        ledger.count(asked("contoso", 5, RETENTION, now)).await.unwrap();
+        count(&ledger, asked("contoso", 5, RETENTION, now)).await.unwrap();
         let mut store = book(&directory);
         assert_eq!(store.count(&office("contoso"), now).unwrap(), 5);
         let statistics = store.statistics(&office("contoso")).unwrap();
@@ -450,12 +468,12 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         for machine in (1..=100u8).chain(1..=100) {
             let ledger = ledger.clone();
-            tasks.spawn(async move { ledger.count(asked("contoso", machine, RETENTION, START)).await });
+            tasks.spawn(async move { count(&ledger, asked("contoso", machine, RETENTION, START)).await });
         }
         for counted in tasks.join_all().await {
             assert!(!counted.unwrap().clone);
         }
-        assert_eq!(ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap().count, 100);
+        assert_eq!(count(&ledger, asked("contoso", 1, RETENTION, START)).await.unwrap().count, 100);
     }
 
     /// Two vendors may use one application id; a machine of the one is none of the other.
@@ -464,9 +482,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         for machine in 1..=3 {
-            ledger.count(asked("contoso", machine, RETENTION, START)).await.unwrap();
+            count(&ledger, asked("contoso", machine, RETENTION, START)).await.unwrap();
         }
-        let other = ledger.count(asked("fabrikam", 1, RETENTION, START)).await.unwrap();
+        let other = count(&ledger, asked("fabrikam", 1, RETENTION, START)).await.unwrap();
         assert_eq!(other, Observation { count: 1, clone: false });
         let mut store = book(&directory);
         assert_eq!(store.count(&office("contoso"), START).unwrap(), 3);
@@ -479,9 +497,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         let later = Interval::days(20).after(START);
-        ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap();
+        count(&ledger, asked("contoso", 1, RETENTION, START)).await.unwrap();
         let count = async |machine, retention| {
-            ledger.count(asked("contoso", machine, retention, later)).await.unwrap().count
+            count(&ledger, asked("contoso", machine, retention, later)).await.unwrap().count
         };
         assert_eq!(count(2, RETENTION).await, 2);
         assert_eq!(count(3, Interval::days(10)).await, 2);
@@ -494,8 +512,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ledger = super::tests::ledger(&directory);
         let lately = Interval::days(39).after(START);
-        ledger.count(asked("contoso", 1, RETENTION, START)).await.unwrap();
-        ledger.count(asked("contoso", 2, RETENTION, lately)).await.unwrap();
+        count(&ledger, asked("contoso", 1, RETENTION, START)).await.unwrap();
+        count(&ledger, asked("contoso", 2, RETENTION, lately)).await.unwrap();
         let mut store = book(&directory);
         let started = Instant::now();
         while store.count(&office("contoso"), Timestamp::MIN).unwrap() != 1 {

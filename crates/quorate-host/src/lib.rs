@@ -4,7 +4,8 @@
 //! may answer; [`ledger`] counts the machine and has that on the disk; [`server`] signs the answer with a key
 //! of [`credentials`]. Beside it, [`keys`] installs and activates host keys, [`documents`] fetches what the vendor
 //! says since, [`dns`] publishes the host, and [`report`] prints what an administrator wants to know. [`config`] is
-//! the configuration file and [`settings`] what was set by command. [`store`] is the one database file under them.
+//! the configuration file, [`settings`] what was set by command, and [`log`] where the log goes. [`store`] is the one
+//! database file under them.
 //!
 //! [`limit`] holds whoever asks without end; [`metrics`], [`health`], [`monitoring`] and [`inquiries`] are for
 //! those who watch over the host.
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod ledger;
 pub mod limit;
 pub mod listing;
+pub mod log;
 pub mod metrics;
 pub mod monitoring;
 pub mod report;

@@ -314,7 +314,8 @@ impl Answers {
             threshold: policy.threshold,
             validity: policy.validity,
         };
-        let observation = self.notes.ledger.count(asked).await?;
+        let counted = self.notes.ledger.count(asked).await?;
+        let observation = counted.observation;
         let intervals = self.live.borrow().patience.over(policy);
         let response = key.signer.sign(&ActivationResponse {
             application: request.application,
@@ -329,6 +330,8 @@ impl Answers {
             renewal_interval: intervals.renewal,
             clone: observation.clone,
         })?;
+        // It was signed while the count was flushed, and leaves when that is done.
+        let observation = counted.kept().await?;
         Ok((ActivateResponse { response, revocations: vendor.revocations.clone() }, account, observation))
     }
 }

@@ -36,7 +36,9 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// As documented.
+    /// In minutes, as documented: from a quarter of an hour to 30 days.
+    pub const MINUTES: RangeInclusive<i64> = 15..=30 * 24 * 60;
+    /// The same.
     pub const RANGE: RangeInclusive<Interval> = Interval::minutes(15)..=Interval::days(30);
 
     /// This, or what another says where this says nothing.
@@ -60,7 +62,8 @@ impl Settings {
         // What cannot be read was not written here, and counts as not set.
         let number = |name| Ok::<_, Error>(store.setting(name)?.and_then(|text| text.parse::<u32>().ok()));
         let minutes = |name| {
-            Ok::<_, Error>(number(name)?.filter(|minutes| *minutes <= MOST_MINUTES).map(Interval::minutes))
+            let set = number(name)?.filter(|minutes| Patience::MINUTES.contains(&i64::from(*minutes)));
+            Ok::<_, Error>(set.map(Interval::minutes))
         };
         Ok(Self {
             port: number(SET_PORT)?.and_then(|port| u16::try_from(port).ok()),
@@ -114,7 +117,6 @@ pub(crate) const SET_PUBLISHING: &str = "set-publishing";
 pub(crate) const SET_ACTIVATION: &str = "set-activation-interval";
 pub(crate) const SET_RENEWAL: &str = "set-renewal-interval";
 
-const MOST_MINUTES: u32 = 30 * 24 * 60;
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -30,14 +30,7 @@ pub struct PostgresBook {
 impl PostgresBook {
     /// Connects, and makes the tables where there are none.
     pub fn open(url: &str) -> Result<Self> {
-        let mut config: Config = url.parse().map_err(|_| {
-            Error::new(
-                Code::AddressInvalid,
-                // It may hold a password, so it is not repeated.
-                "the database is not given as a PostgreSQL connection string",
-                "write it as in \"postgresql://quorate@db1.example,db2.example/quorate?sslmode=require\"",
-            )
-        })?;
+        let mut config = parse(url)?;
         config
             .application_name("quorate-host")
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
@@ -105,6 +98,22 @@ impl PostgresBook {
     }
 }
 
+/// Finds out whether this is a connection string, without connecting.
+pub fn check(url: &str) -> Result<()> {
+    parse(url).map(drop)
+}
+
+fn parse(url: &str) -> Result<Config> {
+    url.parse().map_err(|_| {
+        Error::new(
+            Code::AddressInvalid,
+            // It may hold a password, so it is not repeated.
+            "the database is not given as a PostgreSQL connection string",
+            "write it as in \"postgresql://quorate@db1.example,db2.example/quorate?sslmode=require\"",
+        )
+    })
+}
+
 impl Book for PostgresBook {
     fn commit(&mut self, wanted: &[Wanted], clerk: &mut dyn Clerk) -> Result<Vec<i64>> {
         self.with(|client| {
@@ -133,7 +142,7 @@ impl Book for PostgresBook {
         })
     }
 
-    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<u32> {
+    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool> {
         let (vendor, application) = key(account);
         let forgotten = self.with(|client| {
             client.execute(
@@ -143,10 +152,10 @@ impl Book for PostgresBook {
                 &[&vendor, &application, &cutoff.as_second(), &now.as_second(), &i64::from(most)],
             )
         })?;
-        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+        Ok(forgotten == u64::from(most))
     }
 
-    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<u32> {
+    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool> {
         let kept = i64::try_from(kept).unwrap_or(i64::MAX);
         let forgotten = self.with(|client| {
             client.execute(
@@ -156,7 +165,7 @@ impl Book for PostgresBook {
                 &[&before.as_second(), &kept, &i64::from(most)],
             )
         })?;
-        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+        Ok(forgotten == u64::from(most))
     }
 
     fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32> {

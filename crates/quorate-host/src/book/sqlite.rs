@@ -6,18 +6,23 @@ use quorate_core::hardware::HardwareId;
 use quorate_core::identifier::{Cmid, Uuid};
 use quorate_core::{Result, Timestamp};
 use quorate_edge::database::Database;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The tables of the book within the host's database.
 pub struct SqliteBook {
     database: Database,
+    /// Up to which machine those whose time is over have been looked for. There is no index for that: each request
+    /// would have to move its machine in it.
+    walked: BTreeMap<Account, Cmid>,
 }
 
 impl SqliteBook {
     /// Opens the book in the host's directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { database: Database::open(&directory.join(crate::store::FILE))? })
+        let database = Database::open(&directory.join(crate::store::FILE))?;
+        Ok(Self { database, walked: BTreeMap::new() })
     }
 
     fn load(&self, wanted: &Wanted, clerk: &mut dyn Clerk) -> Result<()> {
@@ -66,35 +71,41 @@ impl Book for SqliteBook {
         Ok(vec![0; wanted.len()])
     }
 
-    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<u32> {
-        let forgotten = self.database.change(|transaction| {
+    fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool> {
+        let (vendor, application) = (account.vendor.as_str(), account.application.0.as_bytes());
+        // What comes before every machine is the empty one.
+        let from: Vec<u8> = self.walked.get(account).map_or_else(Vec::new, |cmid| cmid.0.as_bytes().to_vec());
+        let to: Option<[u8; 16]> = self.database.read(|connection| {
+            let last = "SELECT cmid FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid > ?3
+                        ORDER BY cmid LIMIT 1 OFFSET ?4 - 1";
+            connection.query_row(last, params![vendor, application, from, most], |row| row.get(0)).optional()
+        })?;
+        self.database.change(|transaction| {
             transaction.execute(
-                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid IN (
-                     SELECT cmid FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen < ?3
-                     AND (licensed_until IS NULL OR licensed_until < ?4) LIMIT ?5)",
-                params![
-                    account.vendor.as_str(),
-                    account.application.0.as_bytes(),
-                    cutoff.as_second(),
-                    now.as_second(),
-                    most
-                ],
+                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid > ?3
+                 AND (?4 IS NULL OR cmid <= ?4) AND last_seen < ?5
+                 AND (licensed_until IS NULL OR licensed_until < ?6)",
+                params![vendor, application, from, to, cutoff.as_second(), now.as_second()],
             )
         })?;
-        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+        match to {
+            Some(last) => self.walked.insert(account.clone(), Cmid(Uuid::from_bytes(last))),
+            None => self.walked.remove(account),
+        };
+        Ok(to.is_some())
     }
 
-    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<u32> {
+    fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool> {
         let kept = i64::try_from(kept).unwrap_or(i64::MAX);
         let forgotten = self.database.change(|transaction| {
             transaction.execute(
-                "DELETE FROM event WHERE id IN (
-                     SELECT id FROM event WHERE at < ?1 OR id <= (SELECT max(id) FROM event) - ?2
-                     ORDER BY id LIMIT ?3)",
+                // They are in the order of time, or nearly so where a clock was set back: there is no index.
+                "DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?3)
+                 AND (at < ?1 OR id <= (SELECT max(id) FROM event) - ?2)",
                 params![before.as_second(), kept, most],
             )
         })?;
-        Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
+        Ok(u32::try_from(forgotten) == Ok(most))
     }
 
     fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32> {
@@ -263,7 +274,6 @@ CREATE TABLE machine (
     licensed_until INTEGER,
     PRIMARY KEY (vendor, application, cmid)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX machine_by_last_seen ON machine (vendor, application, last_seen);
 CREATE TABLE statistic (
     vendor TEXT NOT NULL,
     application BLOB NOT NULL,
@@ -282,5 +292,4 @@ CREATE TABLE event (
     cmid TEXT,
     fields TEXT NOT NULL
 ) STRICT;
-CREATE INDEX event_by_time ON event (at);
 ";

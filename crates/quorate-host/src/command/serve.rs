@@ -5,6 +5,7 @@ use crate::book::Location;
 use crate::config::{Config, Url};
 use crate::ledger::EventRetention;
 use crate::limit;
+use crate::log;
 use crate::server::{self, Live, Options};
 use crate::settings::{Patience, Settings};
 use crate::store::Store;
@@ -14,7 +15,7 @@ use quorate_edge::clock::Clock;
 use quorate_edge::command_line;
 use quorate_edge::files;
 use quorate_edge::rate::Rate;
-use quorate_edge::server::{CONNECTIONS_PER_ADDRESS, Limits};
+use quorate_edge::server::Limits;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,12 +39,12 @@ pub struct Serve {
     /// Close a connection without a request after this many seconds [default: 30].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_limit: Option<u64>,
-    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit.
-    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
-    connections_per_address: u32,
-    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit.
-    #[arg(long, value_name = "N", default_value_t = limit::REQUESTS_PER_ADDRESS)]
-    requests_per_address: u32,
+    /// New connections a second that one address may open, and ten times as many at once; 0 is no limit [default: 1000].
+    #[arg(long, value_name = "N")]
+    connections_per_address: Option<u32>,
+    /// Requests a second that one address may send, and ten times as many at once; 0 is no limit [default: 1000].
+    #[arg(long, value_name = "N")]
+    requests_per_address: Option<u32>,
     /// Offer /metrics (Prometheus) and /healthz here: plain HTTP for the loopback or the monitoring's network.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
@@ -67,6 +68,8 @@ struct InForce {
     listen: SocketAddr,
     book: Location,
     events: EventRetention,
+    requests_per_address: u32,
+    metrics: Option<SocketAddr>,
     live: Live,
 }
 
@@ -74,7 +77,7 @@ impl Sources {
     /// Runs the host until it is asked to stop.
     pub fn run(self, hardware: Components, clock: Clock) -> Result<()> {
         let config = Config::load(self.config.as_deref())?;
-        command_line::start_log_as(config.log_format.unwrap_or_default(), config.log_filter.as_deref());
+        log::start(&config)?;
         // There is nothing yet, or it can't be read: then the host says so when it starts. Nothing is changed by a look.
         let settings =
             Store::look(&self.directory).and_then(|store| Settings::read(&store)).unwrap_or_default();
@@ -87,8 +90,8 @@ impl Sources {
             patience: first.live.patience,
             book: first.book.clone(),
             events: first.events,
-            requests_per_address: Rate::per_second(self.serve.requests_per_address),
-            monitoring: self.serve.metrics,
+            requests_per_address: Rate::per_second(first.requests_per_address),
+            monitoring: first.metrics,
             reloads: Some(reloads),
             ..Options::new(self.directory.clone(), hardware)
         };
@@ -107,15 +110,17 @@ impl Sources {
     /// Everything that may stand in several places, from the first that has it.
     fn in_force(&self, config: Config, settings: &Settings) -> Result<InForce> {
         let serve = &self.serve;
-        let port = settings.port.unwrap_or(quorate_proto::DEFAULT_PORT);
-        let listen = serve.listen.or(config.listen).unwrap_or_else(|| SocketAddr::from(([0u16; 8], port)));
+        let listen = serve.listen.unwrap_or_else(|| config.listen(settings));
         let limits = config.limits(Limits::default());
         let limits = Limits {
             handshake: serve.handshake_limit.map_or(limits.handshake, Duration::from_secs),
             idle: serve.idle_limit.map_or(limits.idle, Duration::from_secs),
-            per_address: Rate::per_second(serve.connections_per_address),
+            per_address: serve.connections_per_address.map_or(limits.per_address, Rate::per_second),
             ..limits
         };
+        let requests = serve.requests_per_address.or(config.requests_per_address);
+        let requests_per_address = requests.unwrap_or(limit::REQUESTS_PER_ADDRESS);
+        let metrics = serve.metrics.or(config.metrics);
         // Parsed here, since clap would repeat what it can't read, and that may hold a password.
         let proxy = match &serve.proxy {
             Some(proxy) => Some(proxy.parse()?),
@@ -123,13 +128,9 @@ impl Sources {
         };
         let patience: Patience = config.patience.or(settings.patience);
         let publications = serve.dns.in_force(&config, settings)?;
-        let usual = EventRetention::default();
-        let events = EventRetention {
-            age: config.events_keep.unwrap_or(usual.age),
-            most: config.events_most.unwrap_or(usual.most),
-        };
-        let book = location(self.database.as_deref(), &config)?;
-        Ok(InForce { listen, book, events, live: Live { limits, publications, proxy, patience }, config })
+        let (events, book) = (config.events(), location(self.database.as_deref(), &config)?);
+        let live = Live { limits, publications, proxy, patience };
+        Ok(InForce { config, listen, book, events, requests_per_address, metrics, live })
     }
 
     /// Takes over what has changed, when SIGHUP asks for it and whenever a command has made a setting.
@@ -144,6 +145,7 @@ impl Sources {
             hangups.inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be handled")).ok();
         let mut config = running.config.clone();
         let mut told = None;
+        let mut store = None;
         loop {
             let asked = async {
                 let heard = match &mut hangups {
@@ -156,8 +158,9 @@ impl Sources {
             };
             let asked = tokio::time::timeout(LOOK_EVERY, asked).await.is_ok();
             // What can't be read for a moment is looked at again in the next.
-            let set = Store::open(&self.directory).and_then(|store| Settings::read(&store));
-            let set = set.unwrap_or_else(|_| settings.clone());
+            store = store.or_else(|| Store::open(&self.directory).ok());
+            let set = store.as_ref().and_then(|store| Settings::read(store).ok());
+            let set = set.unwrap_or_else(|| settings.clone());
             if !asked && set == settings {
                 continue;
             }
@@ -189,11 +192,13 @@ impl Sources {
 
 impl InForce {
     fn waits_for_a_restart(&self, now: &Self) -> Vec<&'static str> {
-        let log = |config: &Config| (config.log_format, config.log_filter.clone());
+        let log = |config: &Config| (config.log_target, config.log_format, config.log_filter.clone());
         [
             ("listen.address", self.listen != now.listen),
             ("database", self.book != now.book),
             ("limits.connections", self.live.limits.connections != now.live.limits.connections),
+            ("limits.requests-per-address", self.requests_per_address != now.requests_per_address),
+            ("metrics.address", self.metrics != now.metrics),
             ("log", log(&self.config) != log(&now.config)),
             ("events", (self.events.age, self.events.most) != (now.events.age, now.events.most)),
         ]
@@ -221,8 +226,7 @@ pub fn shown(
     settings: &Settings,
     directory: &Path,
 ) -> Vec<(&'static str, String, &'static str)> {
-    let limits = config.limits(Limits::default());
-    let usual = EventRetention::default();
+    let (limits, events) = (config.limits(Limits::default()), config.events());
     let from = |file: bool, set: bool| match (file, set) {
         (true, _) => "file",
         (false, true) => "command",
@@ -240,8 +244,9 @@ pub fn shown(
         Some(interval) => text(&interval),
         None => "(the vendor's policy)".to_owned(),
     };
-    let port = settings.port.unwrap_or(quorate_proto::DEFAULT_PORT);
-    let listen = config.listen.unwrap_or_else(|| SocketAddr::from(([0u16; 8], port)));
+    let listen = config.listen(settings);
+    let a_second = |rate: Option<Rate>| rate.map_or(0, |rate| rate.per_second).to_string();
+    let requests = config.requests_per_address.unwrap_or(limit::REQUESTS_PER_ADDRESS);
     let (own, set) = (config.patience, settings.patience);
     let own_file = directory.join(crate::store::FILE).display().to_string();
     vec![
@@ -252,6 +257,26 @@ pub fn shown(
         ("limits.idle", seconds(limits.idle), from(config.idle.is_some(), false)),
         ("limits.request", seconds(limits.request), from(config.request.is_some(), false)),
         ("limits.connections", limits.connections.to_string(), from(config.connections.is_some(), false)),
+        (
+            "limits.connections-per-address",
+            a_second(limits.per_address),
+            from(config.connections_per_address.is_some(), false),
+        ),
+        (
+            "limits.requests-per-address",
+            requests.to_string(),
+            from(config.requests_per_address.is_some(), false),
+        ),
+        (
+            "metrics.address",
+            config.metrics.map_or_else(|| "(off)".to_owned(), |address| text(&address)),
+            from(config.metrics.is_some(), false),
+        ),
+        (
+            "log.to",
+            text(&config.log_target.unwrap_or_default().name()),
+            from(config.log_target.is_some(), false),
+        ),
         (
             "log.format",
             text(&match config.log_format.unwrap_or_default() {
@@ -265,16 +290,8 @@ pub fn shown(
             text(&config.log_filter.as_deref().unwrap_or("info")),
             from(config.log_filter.is_some(), false),
         ),
-        (
-            "events.keep",
-            text(&config.events_keep.unwrap_or(usual.age)),
-            from(config.events_keep.is_some(), false),
-        ),
-        (
-            "events.most",
-            config.events_most.unwrap_or(usual.most).to_string(),
-            from(config.events_most.is_some(), false),
-        ),
+        ("events.keep", text(&events.age), from(config.events_keep.is_some(), false)),
+        ("events.most", events.most.to_string(), from(config.events_most.is_some(), false)),
         (
             "intervals.activation",
             patience(own.activation, set.activation),

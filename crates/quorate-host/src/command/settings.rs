@@ -3,7 +3,8 @@
 
 use super::serve;
 use crate::config::Config;
-use crate::settings::{self, Settings};
+use crate::dns::Publication;
+use crate::settings::{self, Patience, Settings};
 use crate::store::Store;
 use clap::Subcommand;
 use quorate_core::{Code, Interval, Result};
@@ -60,7 +61,7 @@ fn show(config: &Config, settings: &Settings, directory: &Path, out: &mut impl W
         print(out, "# dns: off  # command (`quorate-host sdns` turns it on)")?;
     }
     for domain in &config.dns {
-        let priority = domain.priority.or(settings.priority).unwrap_or(crate::dns::PRIORITY);
+        let Publication { priority, weight, ttl, .. } = domain.unsigned(settings);
         let key = domain
             .tsig_key_file
             .as_ref()
@@ -68,12 +69,8 @@ fn show(config: &Config, settings: &Settings, directory: &Path, out: &mut impl W
         print(
             out,
             &format!(
-                "# dns: {} at {} as {}, priority {priority}, weight {}, ttl {}, {key}  # file",
-                domain.domain,
-                domain.server,
-                domain.host_name,
-                domain.weight.unwrap_or(crate::dns::WEIGHT),
-                domain.ttl.unwrap_or(crate::dns::TTL),
+                "# dns: {} at {} as {}, priority {priority}, weight {weight}, ttl {ttl}, {key}  # file",
+                domain.domain, domain.server, domain.host_name,
             ),
         )?;
     }
@@ -92,13 +89,13 @@ pub enum SetCommand {
     /// Set how often machines that are not activated ask, at least as long as the vendor's policy [/sai].
     Sai {
         /// From 15 (a quarter of an hour) to 43200 (30 days).
-        #[arg(value_parser = clap::value_parser!(u32).range(15..=43_200))]
+        #[arg(value_parser = clap::value_parser!(u32).range(Patience::MINUTES))]
         minutes: u32,
     },
     /// Set how often activated machines renew, at least as long as the vendor's policy [/sri].
     Sri {
         /// From 15 (a quarter of an hour) to 43200 (30 days).
-        #[arg(value_parser = clap::value_parser!(u32).range(15..=43_200))]
+        #[arg(value_parser = clap::value_parser!(u32).range(Patience::MINUTES))]
         minutes: u32,
     },
     /// Publish the host in DNS where the configuration file says; so it is unless `cdns` was typed [/sdns].
@@ -118,52 +115,49 @@ impl SetCommand {
     /// Does it.
     pub fn run(self, directory: &Path, config: &Config, out: &mut impl Write) -> Result<()> {
         let mut store = Store::open_or_create(directory)?;
-        let (name, value, done, key) = match self {
+        let priority_in_file = config.dns.iter().any(|domain| domain.priority.is_some());
+        // With the key of the file, and whether that has it.
+        let (name, value, done, (key, in_file)) = match self {
             Self::Sprt { port } => {
                 let done =
                     format!("The host listens on port {port} from the next start of `quorate-host serve`.");
-                (settings::SET_PORT, port.to_string(), done, "listen.address")
+                (settings::SET_PORT, port.to_string(), done, ("listen.address", config.listen.is_some()))
             }
             Self::Sai { minutes } => {
                 let done = format!(
                     "Machines that are not activated ask every {} ({minutes} minutes), {POLICY}.",
                     Interval::minutes(minutes)
                 );
-                (settings::SET_ACTIVATION, minutes.to_string(), done, "intervals.activation")
+                let in_file = config.patience.activation.is_some();
+                (settings::SET_ACTIVATION, minutes.to_string(), done, ("intervals.activation", in_file))
             }
             Self::Sri { minutes } => {
                 let done = format!(
                     "Activated machines renew every {} ({minutes} minutes), {POLICY}.",
                     Interval::minutes(minutes)
                 );
-                (settings::SET_RENEWAL, minutes.to_string(), done, "intervals.renewal")
+                let in_file = config.patience.renewal.is_some();
+                (settings::SET_RENEWAL, minutes.to_string(), done, ("intervals.renewal", in_file))
             }
             Self::Sdns => {
                 let done = "DNS publishing is on, where the configuration file or --publish says.";
-                (settings::SET_PUBLISHING, String::new(), done.to_owned(), "")
+                (settings::SET_PUBLISHING, String::new(), done.to_owned(), ("", false))
             }
             Self::Cdns => {
                 let done = "DNS publishing is off.\nnext: what is in DNS stays; `quorate-host dns withdraw` removes it";
-                (settings::SET_PUBLISHING, "off".to_owned(), done.to_owned(), "")
+                (settings::SET_PUBLISHING, "off".to_owned(), done.to_owned(), ("", false))
             }
             Self::Spri { priority } => {
                 let done = format!("The host's SRV records have priority {priority}.");
-                (settings::SET_PRIORITY, priority.to_string(), done, "dns.priority")
+                (settings::SET_PRIORITY, priority.to_string(), done, ("dns.priority", priority_in_file))
             }
             Self::Cpri => {
                 let done = format!("The host's SRV records have priority {}.", crate::dns::PRIORITY);
-                (settings::SET_PRIORITY, String::new(), done, "dns.priority")
+                (settings::SET_PRIORITY, String::new(), done, ("dns.priority", priority_in_file))
             }
         };
         store.set(name, &value)?;
         print(out, &done)?;
-        let in_file = match key {
-            "listen.address" => config.listen.is_some(),
-            "intervals.activation" => config.patience.activation.is_some(),
-            "intervals.renewal" => config.patience.renewal.is_some(),
-            "dns.priority" => config.dns.iter().any(|domain| domain.priority.is_some()),
-            _ => false,
-        };
         match &config.path {
             Some(path) if in_file => print(
                 out,
