@@ -39,7 +39,7 @@ impl Database {
             Ok(connection.serialize(MAIN_DB)?.to_vec())
         };
         let image = image().map_err(|error| explain(path, &error))?;
-        files::write_if_missing(path, &image, files::Access::Private)
+        files::write_if_missing(path, &image, files::Access::OfDirectory)
     }
 
     /// Opens the file. A committed change is on the disk (write-ahead log, flushed at every commit).
@@ -111,7 +111,7 @@ impl Database {
     /// Writes the content of this moment into another file, readable for its owner alone. Others may go on changing
     /// this one.
     pub fn back_up(&self, to: &Path) -> Result<()> {
-        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = files::directory_of(to);
         let writing = |error: &io::Error| files::writing(to, error);
         let file = tempfile::Builder::new().prefix(".quorate-").tempfile_in(directory);
         let file = file.map_err(|error| writing(&error))?;

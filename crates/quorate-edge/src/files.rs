@@ -2,7 +2,7 @@
 
 use quorate_core::{Code, Error, Result};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -13,6 +13,8 @@ pub enum Access {
     Public,
     /// The owner alone: private keys and stores.
     Private,
+    /// The owner alone, who is that of the directory: a service's store, even when root writes it.
+    OfDirectory,
 }
 
 /// The whole of a file.
@@ -54,16 +56,19 @@ fn put(
     access: Access,
     place: impl FnOnce(NamedTempFile) -> io::Result<()>,
 ) -> Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let mode = match access {
         Access::Public => 0o644,
-        Access::Private => 0o600,
+        Access::Private | Access::OfDirectory => 0o600,
     };
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(".quorate-")
             .permissions(std::fs::Permissions::from_mode(mode))
             .tempfile_in(directory)?;
+        if access == Access::OfDirectory {
+            give_to_owner_of(directory, file.as_file())?;
+        }
         file.write_all(content)?;
         file.as_file().sync_all()?;
         place(file)?;
@@ -72,14 +77,30 @@ fn put(
     write().map_err(|error| writing(path, &error))
 }
 
+/// Gives a file that root has made in a service's directory to the service, which could not open it otherwise. Only
+/// root can give anything away.
+pub fn give_to_owner_of(directory: &Path, file: &std::fs::File) -> io::Result<()> {
+    let (owner, own) = (directory.metadata()?, file.metadata()?);
+    if own.uid() != ROOT || owner.uid() == ROOT {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// Waits until no other process holds this lock, and holds it until the result is dropped.
 pub fn lock(path: &Path) -> Result<std::fs::File> {
     let lock = || -> io::Result<std::fs::File> {
         let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
+        give_to_owner_of(directory_of(path), &file)?;
         file.lock()?;
         Ok(file)
     };
     lock().map_err(|error| writing(path, &error))
+}
+
+/// The directory of a file, whose path may have none.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a directory, and those above it, that only the owner can enter.
@@ -118,6 +139,8 @@ pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
+
+const ROOT: u32 = 0;
 
 #[cfg(test)]
 mod tests {

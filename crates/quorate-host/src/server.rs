@@ -26,6 +26,7 @@ use quorate_edge::server::{self, Limits, Peer};
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_proto::v1::{ActivateRequest, ActivateResponse};
 use quorate_proto::{request, status};
+use sd_notify::NotifyState;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -182,6 +183,10 @@ pub async fn serve(
         )),
     ];
     tracing::info!(port, "the activation host is listening");
+    // Nobody waits for it unless systemd has started the host.
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that the host is ready");
+    }
     let limit = Limit::new(options.requests_per_address);
     let traffic = Arc::<server::Traffic>::default();
     let monitoring = monitoring.map(|listener| {
@@ -346,6 +351,7 @@ fn event(peer: Option<&Peer>, wire: &ActivateRequest, answer: &Result<Answer>) {
     let observation = answer.as_ref().ok().map(|(.., observation)| observation);
     let address = peer.map(|peer| peer.address.to_string()).unwrap_or_default();
     tracing::info!(
+        event = book::REQUEST,
         result,
         what,
         count = observation.map(|observation| observation.count),

@@ -83,6 +83,7 @@ impl Serving {
     pub fn begin(directory: &Path) -> Result<Self> {
         let path = lock_path(directory);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.and_then(|file| files::give_to_owner_of(directory, &file).map(|()| file));
         let file = file.map_err(|error| files::writing(&path, &error))?;
         for _ in 0..TRIES {
             match file.try_lock() {

@@ -194,7 +194,7 @@ impl Store {
                 }
             }
         }
-        files::write(&path, &files::read(backup)?, Access::Private)?;
+        files::write(&path, &files::read(backup)?, Access::OfDirectory)?;
         Ok(content)
     }
 

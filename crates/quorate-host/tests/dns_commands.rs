@@ -79,7 +79,7 @@ async fn a_host_comes_changes_and_is_withdrawn() {
     assert_eq!(network.prints(&["dns", "show"]), format!("{first}\n"));
 
     // It stops as a service manager stops it, and its record stays.
-    assert!(host.stop().contains(&format!("DNS published record={first}")));
+    assert!(host.stop().contains(&format!("DNS published event=12294 record={first}")));
     assert_eq!(network.server.records(NAME), [first]);
 
     // Another port and another priority: only the new record is there.

@@ -16,7 +16,8 @@ fn the_unit_is_hardened_and_can_be_reloaded() {
     for (key, value) in [
         ("ExecStartPre", "/usr/bin/quorate-host config check"),
         ("ExecStart", "/usr/bin/quorate-host serve $OPTIONS"),
-        ("ExecReload", "/usr/bin/kill -HUP $MAINPID"),
+        ("Type", "notify"),
+        ("ExecReload", "/bin/sh -c 'kill -HUP $MAINPID'"),
         ("User", "quorate-host"),
         // Where the program looks unless it is told otherwise.
         ("StateDirectory", "quorate-host"),
@@ -42,11 +43,7 @@ fn the_unit_is_hardened_and_can_be_reloaded() {
 fn the_package_makes_the_user_of_the_unit() {
     let script = include_str!("../../../packaging/debian/postinst");
     let user = &unit()["Service"]["User"][0];
-    assert!(
-        script.contains(&format!(
-            "adduser --system --group --home /var/lib/quorate-host --no-create-home {user}"
-        ))
-    );
+    assert!(script.contains(&format!("adduser --system --group --home /var/lib/quorate-host {user}\n")));
 }
 
 type Unit = BTreeMap<String, BTreeMap<String, Vec<String>>>;

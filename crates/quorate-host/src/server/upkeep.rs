@@ -240,18 +240,21 @@ async fn publish(
         match &attempt.result {
             Ok(()) => {
                 if let Some(record) = record {
-                    tracing::info!(record, "DNS published");
+                    tracing::info!(event = book::DNS_PUBLISHED, record, "DNS published");
                 }
                 attempt.removed.iter().for_each(|record| removed(record));
             }
             Err(error) if record.is_some() => tracing::error!(
+                event = book::DNS_FAILED,
                 domain,
                 %error,
                 next = error.next,
                 record,
                 "DNS publishing failed; the record can be added by hand"
             ),
-            Err(error) => tracing::error!(domain, %error, next = error.next, "DNS publishing failed"),
+            Err(error) => {
+                tracing::error!(event = book::DNS_FAILED, domain, %error, next = error.next, "DNS publishing failed")
+            }
         }
     }
     match dns::left(store, publications) {

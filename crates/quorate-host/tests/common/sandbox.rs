@@ -68,12 +68,15 @@ impl Sandbox {
 
     /// Starts a daemon over a directory.
     pub fn serve(&mut self, directory: &Path, log: &Path) -> SocketAddr {
-        let (directory, log_path) = (directory.display(), log.display());
-        self.succeed(&format!(
-            "env -i '{PROGRAM}' --dir '{directory}' serve --listen 127.0.0.1:0 2>'{log_path}' &"
-        ));
+        self.start(directory, log, "--listen 127.0.0.1:0");
         let port = listening_port(log, || self.run("kill -0 $!").0 != 0);
         SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// Starts a daemon over a directory, with these options of `serve`.
+    pub fn start(&mut self, directory: &Path, log: &Path, options: &str) {
+        let (directory, log) = (directory.display(), log.display());
+        self.succeed(&format!("env -i '{PROGRAM}' --dir '{directory}' serve {options} 2>'{log}' &"));
     }
 
     /// Kills the daemon that was started last.
