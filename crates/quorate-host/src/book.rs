@@ -197,7 +197,7 @@ pub struct Writes {
 
 /// Who decides about a batch, with everything in view that the book holds.
 pub trait Clerk {
-    /// Is shown a machine of an account that it has not seen yet.
+    /// Is shown a machine of an account that it has not seen yet, or sees again: then the last holds.
     fn restore(&mut self, account: &Account, cmid: Cmid, machine: Machine);
     /// Decides what the batch does.
     fn decide(&mut self) -> Writes;

@@ -299,7 +299,9 @@ impl Clerk for Batch<'_> {
                     writes.outcomes.push((asked.account.clone(), Outcome::Answered(asked.request.status)));
                     writes.events.push(asked.event(observation));
                     if !observation.clone {
-                        writes.seen.push(asked.seen(observation));
+                        // By a clock that was set back, it may have been seen later.
+                        let last_seen = table.machine(cmid).map_or(asked.at, |machine| machine.last_seen);
+                        writes.seen.push(asked.seen(observation, last_seen));
                     }
                     let (keeper, kept) = oneshot::channel();
                     let _ = answer.send(Ok(Count { observation, kept }));
@@ -312,13 +314,13 @@ impl Clerk for Batch<'_> {
 }
 
 impl Asked {
-    fn seen(&self, observation: Observation) -> Seen {
+    fn seen(&self, observation: Observation, last_seen: Timestamp) -> Seen {
         let request = &self.request;
         Seen {
             account: self.account.clone(),
             cmid: request.cmid,
             hardware: request.hardware,
-            at: self.at,
+            at: last_seen,
             name: request.machine_name.clone(),
             sku: request.sku,
             status: request.status,

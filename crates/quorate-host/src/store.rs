@@ -161,7 +161,9 @@ impl Store {
                 keys.push(key.content?.id);
             }
             let machines = store.database.read(|connection| {
-                connection.query_row("SELECT count(*) FROM machine", [], |row| row.get::<_, i64>(0))
+                let count = "SELECT count(*) FROM (SELECT vendor, application, cmid FROM machine
+                                                   UNION SELECT vendor, application, cmid FROM seen)";
+                connection.query_row(count, [], |row| row.get::<_, i64>(0))
             })?;
             Ok(Content { keys, machines: machines.unsigned_abs() })
         };

@@ -1,4 +1,8 @@
 //! The book in the host's own SQLite file. Nobody else writes it, so what the ledger has read once stays true.
+//!
+//! A request is appended to the table `seen`, and costs the same however many machines there are: what a million
+//! machines are known by lies scattered over the whole file. Later, a few at a time and in the order of the file,
+//! what was appended is merged into the table `machine`. Whoever reads takes both together.
 
 use super::{Account, Book, Clerk, ClientRecord, Event, EventFilter, Seen, Statistics, Wanted, Writes};
 use quorate_core::cmid_table::Machine;
@@ -16,36 +20,43 @@ pub struct SqliteBook {
     /// Up to which machine those whose time is over have been looked for. There is no index for that: each request
     /// would have to move its machine in it.
     walked: BTreeMap<Account, Cmid>,
+    /// How much may wait to be merged.
+    most_waiting: u32,
 }
 
 impl SqliteBook {
     /// Opens the book in the host's directory.
     pub fn open(directory: &Path) -> Result<Self> {
         let database = Database::open(&directory.join(crate::store::FILE))?;
-        Ok(Self { database, walked: BTreeMap::new() })
+        Ok(Self { database, walked: BTreeMap::new(), most_waiting: MOST_WAITING })
     }
 
     fn load(&self, wanted: &Wanted, clerk: &mut dyn Clerk) -> Result<()> {
         let mut damaged = false;
         self.database.read(|connection| {
-            let mut select = connection.prepare(
+            for table in [
                 "SELECT cmid, hardware, last_seen FROM machine
                  WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
-            )?;
-            let account = &wanted.account;
-            let mut rows = select.query(params![
-                account.vendor.as_str(),
-                account.application.0.as_bytes(),
-                wanted.cutoff.as_second()
-            ])?;
-            while let Some(row) = rows.next()? {
-                let cmid = Cmid(Uuid::from_bytes(row.get(0)?));
-                let hardware = HardwareId::from_bytes(&row.get::<_, [u8; 32]>(1)?);
-                match hardware.zip(Timestamp::from_second(row.get(2)?).ok()) {
-                    Some((hardware, last_seen)) => {
-                        clerk.restore(account, cmid, Machine { hardware, last_seen });
+                // These were seen later, the last of them last.
+                "SELECT cmid, hardware, at FROM seen
+                 WHERE vendor = ?1 AND application = ?2 AND at >= ?3 ORDER BY id",
+            ] {
+                let mut select = connection.prepare(table)?;
+                let account = &wanted.account;
+                let mut rows = select.query(params![
+                    account.vendor.as_str(),
+                    account.application.0.as_bytes(),
+                    wanted.cutoff.as_second()
+                ])?;
+                while let Some(row) = rows.next()? {
+                    let cmid = Cmid(Uuid::from_bytes(row.get(0)?));
+                    let hardware = HardwareId::from_bytes(&row.get::<_, [u8; 32]>(1)?);
+                    match hardware.zip(Timestamp::from_second(row.get(2)?).ok()) {
+                        Some((hardware, last_seen)) => {
+                            clerk.restore(account, cmid, Machine { hardware, last_seen });
+                        }
+                        None => damaged = true,
                     }
-                    None => damaged = true,
                 }
             }
             Ok(())
@@ -63,8 +74,13 @@ impl Book for SqliteBook {
             self.load(wanted, clerk)?;
         }
         let writes = clerk.decide();
+        let most_waiting = self.most_waiting;
         self.database.change(|transaction| {
             write_seen(transaction, &writes.seen)?;
+            if waiting(transaction)? > most_waiting {
+                // As many again as have come, and as many more.
+                merge(transaction, 2 * u32::try_from(writes.seen.len()).unwrap_or(u32::MAX / 2))?;
+            }
             write_outcomes(transaction, &writes)?;
             write_events(transaction, &writes.events)
         })?;
@@ -73,6 +89,7 @@ impl Book for SqliteBook {
 
     fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool> {
         let (vendor, application) = (account.vendor.as_str(), account.application.0.as_bytes());
+        let merged = self.database.change(|transaction| merge(transaction, most))?;
         // What comes before every machine is the empty one.
         let from: Vec<u8> = self.walked.get(account).map_or_else(Vec::new, |cmid| cmid.0.as_bytes().to_vec());
         let to: Option<[u8; 16]> = self.database.read(|connection| {
@@ -92,7 +109,7 @@ impl Book for SqliteBook {
             Some(last) => self.walked.insert(account.clone(), Cmid(Uuid::from_bytes(last))),
             None => self.walked.remove(account),
         };
-        Ok(to.is_some())
+        Ok(to.is_some() || merged == most)
     }
 
     fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool> {
@@ -111,7 +128,13 @@ impl Book for SqliteBook {
     fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32> {
         self.database.read(|connection| {
             connection.query_row(
-                "SELECT count(*) FROM machine WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
+                "SELECT (SELECT count(*) FROM machine
+                         WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3)
+                      + (SELECT count(DISTINCT cmid) FROM seen
+                         WHERE vendor = ?1 AND application = ?2 AND at >= ?3 AND NOT EXISTS
+                             (SELECT 1 FROM machine WHERE machine.vendor = seen.vendor
+                              AND machine.application = seen.application AND machine.cmid = seen.cmid
+                              AND machine.last_seen >= ?3))",
                 params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()],
                 |row| row.get(0),
             )
@@ -129,6 +152,8 @@ impl Book for SqliteBook {
     }
 
     fn clients(&mut self) -> Result<Vec<ClientRecord>> {
+        // A few at a time, so that a host that serves is not held up.
+        while self.database.change(|transaction| merge(transaction, TOGETHER))? == TOGETHER {}
         self.database.read(|connection| {
             let mut select = connection.prepare(
                 "SELECT vendor, application, sku, cmid, name, virtual_machine, address, status, first_seen,
@@ -147,16 +172,13 @@ impl Book for SqliteBook {
 }
 
 fn write_seen(transaction: &Transaction<'_>, seen: &[Seen]) -> rusqlite::Result<()> {
-    let mut machine = transaction.prepare_cached(
-        "INSERT INTO machine (vendor, application, cmid, hardware, first_seen, last_seen, name, sku, status,
-             virtual_machine, address, licensed_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-         ON CONFLICT (vendor, application, cmid) DO UPDATE
-         SET hardware = ?4, last_seen = max(last_seen, ?5), name = ?6, sku = ?7, status = ?8,
-             virtual_machine = ?9, address = ?10, licensed_until = coalesce(?11, licensed_until)",
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO seen (vendor, application, cmid, hardware, at, name, sku, status, virtual_machine, address,
+             licensed_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for seen in seen {
-        machine.execute(params![
+        insert.execute(params![
             seen.account.vendor.as_str(),
             seen.account.application.0.as_bytes(),
             seen.cmid.0.as_bytes(),
@@ -171,6 +193,33 @@ fn write_seen(transaction: &Transaction<'_>, seen: &[Seen]) -> rusqlite::Result<
         ])?;
     }
     Ok(())
+}
+
+/// How much was seen and is not merged yet; their numbers follow each other.
+fn waiting(transaction: &Transaction<'_>) -> rusqlite::Result<u32> {
+    let mut select = transaction
+        .prepare_cached("SELECT coalesce((SELECT max(id) FROM seen) - (SELECT min(id) FROM seen) + 1, 0)")?;
+    select.query_row([], |row| row.get(0))
+}
+
+/// Merges up to so many of what was seen first into what is known of the machines, and says how many.
+fn merge(transaction: &Transaction<'_>, most: u32) -> rusqlite::Result<u32> {
+    let mut last = transaction.prepare_cached("SELECT min(id) - 1 + ?1 FROM seen")?;
+    let Some(last) = last.query_row([most], |row| row.get::<_, Option<i64>>(0))? else { return Ok(0) };
+    let mut merge = transaction.prepare_cached(
+        "INSERT INTO machine (vendor, application, cmid, hardware, first_seen, last_seen, name, sku, status,
+             virtual_machine, address, licensed_until)
+         SELECT vendor, application, cmid, hardware, at, at, name, sku, status, virtual_machine, address,
+             licensed_until
+         FROM seen WHERE id <= ?1 ORDER BY vendor, application, cmid, id
+         ON CONFLICT (vendor, application, cmid) DO UPDATE
+         SET hardware = excluded.hardware, last_seen = max(last_seen, excluded.last_seen), name = excluded.name,
+             sku = excluded.sku, status = excluded.status, virtual_machine = excluded.virtual_machine,
+             address = excluded.address, licensed_until = coalesce(excluded.licensed_until, licensed_until)",
+    )?;
+    merge.execute([last])?;
+    let merged = transaction.prepare_cached("DELETE FROM seen WHERE id <= ?1")?.execute([last])?;
+    Ok(u32::try_from(merged).unwrap_or(u32::MAX))
 }
 
 fn write_outcomes(transaction: &Transaction<'_>, writes: &Writes) -> rusqlite::Result<()> {
@@ -256,6 +305,11 @@ fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_second(seconds).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, seconds))
 }
 
+/// What is merged together by who reads: some milliseconds' work.
+const TOGETHER: u32 = 1_000;
+/// With as many machines again that have not asked lately, a host still starts within seconds.
+const MOST_WAITING: u32 = 1_000_000;
+
 /// The book's tables. Times are seconds since 1970, UTC; GUIDs and hardware ids are their bytes. Outcomes are the
 /// client's license status, or -1 for a refused request.
 pub const SCHEMA: &str = "
@@ -274,6 +328,20 @@ CREATE TABLE machine (
     licensed_until INTEGER,
     PRIMARY KEY (vendor, application, cmid)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (
+    id INTEGER PRIMARY KEY,
+    vendor TEXT NOT NULL,
+    application BLOB NOT NULL,
+    cmid BLOB NOT NULL,
+    hardware BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    sku BLOB NOT NULL,
+    status INTEGER NOT NULL,
+    virtual_machine INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    licensed_until INTEGER
+) STRICT;
 CREATE TABLE statistic (
     vendor TEXT NOT NULL,
     application BLOB NOT NULL,
@@ -293,3 +361,54 @@ CREATE TABLE event (
     fields TEXT NOT NULL
 ) STRICT;
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use quorate_core::identifier::{ActivationId, ApplicationId};
+    use quorate_core::license_state::LicenseStatus;
+
+    struct Decided(Writes);
+
+    impl Clerk for Decided {
+        fn restore(&mut self, _: &Account, _: Cmid, _: Machine) {}
+        fn decide(&mut self) -> Writes {
+            std::mem::take(&mut self.0)
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_merged_has_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        Store::open_or_create(directory.path()).unwrap();
+        let mut book = SqliteBook::open(directory.path()).unwrap();
+        book.most_waiting = 20;
+        let id = Uuid::from_u128;
+        let account = Account { vendor: "contoso".parse().unwrap(), application: ApplicationId(id(1)) };
+        let seen = |number: u128| Seen {
+            account: account.clone(),
+            cmid: Cmid(id(number % 7)),
+            hardware: HardwareId::from_bytes(&[1; 32]).unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+            name: number.to_string(),
+            sku: ActivationId(id(2)),
+            status: LicenseStatus::Licensed,
+            virtual_machine: false,
+            address: String::new(),
+            licensed_until: None,
+        };
+        for batch in 0..20 {
+            let seen = (0..5).map(|number| seen(batch * 5 + number)).collect();
+            book.commit(&[], &mut Decided(Writes { seen, ..Writes::default() })).unwrap();
+            let waiting = book.database.change(|transaction| waiting(transaction)).unwrap();
+            assert!(waiting <= 20, "{waiting}");
+            let machines = u32::try_from((batch + 1) * 5).unwrap().min(7);
+            assert_eq!(book.count(&account, Timestamp::UNIX_EPOCH).unwrap(), machines);
+        }
+        // Of each machine, what was seen last.
+        let mut names: Vec<String> = book.clients().unwrap().into_iter().map(|client| client.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["93", "94", "95", "96", "97", "98", "99"]);
+    }
+}
