@@ -13,7 +13,7 @@ use crate::license_state::LicenseStatus;
 use crate::policy::Policy;
 use crate::revocation::RevocationList;
 use crate::signed::{self, Document};
-use crate::{Code, Error, Interval, Result, Timestamp};
+use crate::{Code, Error, Interval, Result, Timestamp, words};
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol that this code speaks.
@@ -253,8 +253,8 @@ pub fn check_count(policy: &Policy, count: u32) -> Result<()> {
         Code::CountTooLow,
         format!("count {count} of {}: the host has not been asked by enough machines yet", policy.threshold),
         format!(
-            "wait: `quorate run` asks again by itself. {missing} more machine{} must ask this host; clones of one image count once",
-            if missing == 1 { "" } else { "s" }
+            "wait: `quorate run` asks again by itself. {} must ask this host; clones of one image count once",
+            words::counted(missing, "more machine")
         ),
     ))
 }

@@ -9,7 +9,7 @@ use crate::catalog::KeyGroup;
 use crate::hardware::ShortHardwareId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, words};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,11 @@ pub fn grant(
         None if (before.len() as u64) < u64::from(group.hosts) => Ok(Grant::NewHost),
         None => Err(Error::new(
             Code::ActivationsUsedUp,
-            format!("product key {key} is activated on {} hosts; {} are allowed", before.len(), group.hosts),
+            format!(
+                "product key {key} is activated on {}; {} are allowed",
+                words::counted(before.len(), "host"),
+                group.hosts
+            ),
             "ask the vendor to raise the limit, or for another host key",
         )),
         Some(times) if *times <= group.reactivations => Ok(Grant::Reactivation),

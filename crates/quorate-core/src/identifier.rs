@@ -120,6 +120,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn only_the_usual_form_of_a_guid_is_read() {
@@ -139,6 +140,46 @@ mod tests {
         assert!("contoso-2".parse::<VendorId>().is_ok());
         for wrong in ["", "Contoso", "con.toso", "-a", "a-", &"a".repeat(64)] {
             assert!(wrong.parse::<VendorId>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(bytes: [u8; 16]) {
+            let cmid = Cmid(Uuid::from_bytes(bytes));
+            prop_assert_eq!(cmid.to_string().parse::<Cmid>().unwrap(), cmid);
+            prop_assert_eq!(cmid.to_string().to_uppercase().parse::<Cmid>().unwrap(), cmid);
+            prop_assert_eq!(cmid.0.into_bytes(), bytes);
+        }
+
+        #[test]
+        fn a_cmid_of_another_length_is_refused(bytes: [u8; 16], length in 0..80usize) {
+            prop_assume!(length != 36);
+            let uuid = Uuid::from_bytes(bytes);
+            let text: String = uuid.to_string().chars().cycle().take(length).collect();
+            // Other programs write UUIDs in these forms.
+            for text in [text, uuid.simple().to_string(), uuid.braced().to_string(), uuid.urn().to_string()] {
+                prop_assert_eq!(text.parse::<Cmid>().unwrap_err().code, Code::IdentifierInvalid);
+            }
+        }
+
+        #[test]
+        fn a_single_character_that_does_not_belong_is_refused(
+            bytes: [u8; 16], place in 0..36usize, other: char,
+        ) {
+            prop_assume!(match place {
+                8 | 13 | 18 | 23 => other != '-',
+                _ => !other.is_ascii_hexdigit(),
+            });
+            let text = Uuid::from_bytes(bytes).to_string();
+            let text: String =
+                text.chars().enumerate().map(|(at, c)| if at == place { other } else { c }).collect();
+            prop_assert_eq!(text.parse::<Cmid>().unwrap_err().code, Code::IdentifierInvalid);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*|[0-9a-fA-F-]{36}") {
+            let _ = text.parse::<Cmid>();
         }
     }
 }

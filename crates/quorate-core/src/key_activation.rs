@@ -12,7 +12,7 @@ use crate::hardware::{HardwareId, ShortHardwareId};
 use crate::identifier::VendorId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, words};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -77,9 +77,9 @@ pub fn grant(
     Err(Error::new(
         Code::MachinesUsedUp,
         format!(
-            "product key {key} ({}) is activated on {} machines; {allowed} are allowed",
+            "product key {key} ({}) is activated on {}; {allowed} are allowed",
             group.name,
-            before.len()
+            words::counted(before.len(), "machine")
         ),
         "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
     ))

@@ -41,6 +41,7 @@ pub mod product_key;
 pub mod revocation;
 pub mod schedule;
 pub mod signed;
+pub mod words;
 
 pub use error::{Code, Error, Result};
 pub use interval::Interval;

@@ -59,11 +59,7 @@ pub async fn tell(plot: Plot, stage: &mut Stage, out: &mut impl Write) -> Result
     let interval = policy.activation_interval;
     // So that the move that is coming ends at the real time, and real commands can follow the story.
     stage.clock.set_back(interval);
-    say(&format!(
-        "5. {} find the host in DNS and ask; the policy needs a count of {}.",
-        machines(plot.clients),
-        policy.threshold
-    ))?;
+    say(&format!("5. {}; the policy needs a count of {}.", they_ask(plot.clients), policy.threshold))?;
     let mut waiting = Vec::new();
     for number in 1..=plot.clients {
         let client = stage.install_product(number)?;
@@ -180,10 +176,10 @@ async fn wait_until_published(stage: &Stage) -> Result<()> {
     }
 }
 
-fn machines(count: u32) -> String {
+fn they_ask(count: u32) -> String {
     match count {
-        1 => "1 machine".to_owned(),
-        count => format!("Machines 1 to {count}"),
+        1 => "Machine 1 finds the host in DNS and asks".to_owned(),
+        count => format!("Machines 1 to {count} find the host in DNS and ask"),
     }
 }
 

@@ -46,6 +46,17 @@ pub fn nonce() -> Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_cmid_is_a_random_uuid_of_its_own() {
+        let cmids: HashSet<Cmid> = (0..1000).map(|_| cmid()).collect();
+        assert_eq!(cmids.len(), 1000);
+        for cmid in cmids {
+            assert_eq!(cmid.0.get_version_num(), 4, "{cmid}");
+            assert_eq!(cmid.0.get_variant(), uuid::Variant::RFC4122, "{cmid}");
+        }
+    }
 
     #[test]
     fn a_number_that_would_favour_some_is_drawn_again() {

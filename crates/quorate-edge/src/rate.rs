@@ -4,7 +4,7 @@
 //! which it will be full again; whoever's bucket is full is as good as never seen, so memory holds no more
 //! than those who asked lately.
 
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
@@ -104,13 +104,10 @@ impl Limiter {
 /// What a client over its limit is told.
 pub fn over_limit(wait: Duration) -> Error {
     // A shorter time than a second is not worth a decimal point.
-    let seconds = wait.as_secs().max(1);
-    let unit = if seconds == 1 { "second" } else { "seconds" };
+    let seconds = words::counted(wait.as_secs().max(1), "second");
     Error::new(
         Code::Busy,
-        format!(
-            "this address sends more requests than the host takes from one; retry after {seconds} {unit}"
-        ),
+        format!("this address sends more requests than the host takes from one; retry after {seconds}"),
         "wait: the client tries again by itself",
     )
 }

@@ -25,6 +25,7 @@ use quorate_edge::https::{ProxyUrl, ServiceClient};
 use quorate_edge::random;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -173,11 +174,19 @@ impl Installed {
                 Err(missing(format!("no host key is installed for {name}"), format!("name one of: {known}")))
             }
             _ => {
+                let what = format!("{} host keys are installed for {name}", named.len());
+                let vendors: BTreeSet<&VendorId> = named.iter().map(|index| &keys[*index].vendor).collect();
+                // Vendors number their keys alike, and the last five characters come from the number.
+                if vendors.len() == named.len() {
+                    let known: Vec<String> = named
+                        .iter()
+                        .map(|index| format!("{}/{}", keys[*index].vendor, keys[*index].id))
+                        .collect();
+                    return Err(missing(what, format!("name one with its vendor: {}", known.join("; "))));
+                }
                 let known: Vec<&str> = named.iter().map(|index| lines[*index].as_str()).collect();
-                Err(missing(
-                    format!("{} host keys are installed for {name}", named.len()),
-                    format!("name one by its key id or last five characters: {}", known.join("; ")),
-                ))
+                let known = known.join("; ");
+                Err(missing(what, format!("name one by its key id or last five characters: {known}")))
             }
         }
     }
@@ -191,14 +200,32 @@ impl Installed {
     }
 }
 
-/// What a person calls an installed key.
-enum Name {
+/// What a person calls an installed key, with its vendor where that is needed: `contoso/00096-000-000001`.
+struct Name {
+    vendor: Option<VendorId>,
+    which: Which,
+}
+
+enum Which {
     Sku(ActivationId),
     Key(KeyId),
     LastFive(String),
 }
 
 impl Name {
+    fn read(text: &str) -> Result<Self> {
+        let vendor = text.split_once('/').and_then(|(vendor, rest)| Some((vendor.parse().ok()?, rest)));
+        let (vendor, text) = vendor.map_or((None, text), |(vendor, rest)| (Some(vendor), rest));
+        Ok(Self { vendor, which: Which::read(text)? })
+    }
+
+    fn names(&self, installed: &Installed) -> bool {
+        let of_vendor = self.vendor.as_ref().is_none_or(|vendor| installed.vendor == *vendor);
+        of_vendor && self.which.names(installed)
+    }
+}
+
+impl Which {
     fn read(text: &str) -> Result<Self> {
         if let Ok(id) = text.parse() {
             return Ok(Self::Sku(id));
@@ -228,11 +255,12 @@ impl Name {
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sku(id) => id.fmt(f),
-            Self::Key(id) => id.fmt(f),
-            Self::LastFive(_) => f.write_str("these five characters"),
+        match &self.which {
+            Which::Sku(id) => id.fmt(f)?,
+            Which::Key(id) => id.fmt(f)?,
+            Which::LastFive(_) => f.write_str("these five characters")?,
         }
+        self.vendor.as_ref().map_or(Ok(()), |vendor| write!(f, " of vendor {vendor}"))
     }
 }
 

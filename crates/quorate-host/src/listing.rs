@@ -2,7 +2,7 @@
 
 use crate::book::{ClientRecord, Event};
 use quorate_core::license_state::LicenseStatus;
-use quorate_core::{Code, Error, Interval, Result, Timestamp};
+use quorate_core::{Code, Error, Interval, Result, Timestamp, words};
 use quorate_edge::command_line::print;
 use quorate_edge::files;
 use std::io::Write;
@@ -74,7 +74,8 @@ pub fn clients(out: &mut impl Write, clients: &[ClientRecord], form: Form, now: 
             clients.iter().try_for_each(|client| print(out, &row(client)))?;
             let licensed =
                 clients.iter().filter(|client| client.licensed_until.is_some_and(|until| until > now));
-            print(out, &format!("{} machines, {} of them licensed.", clients.len(), licensed.count()))
+            let machines = words::counted(clients.len(), "machine");
+            print(out, &format!("{machines}, {} of them licensed.", licensed.count()))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Connections that are not a client's: garbage at every layer, silence at every layer, ten thousand at once.
+//! Connections that are not a client's: garbage at every layer, an older TLS, silence at every layer, ten thousand
+//! at once.
 
 // The helpers of a test may unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -6,7 +7,9 @@
 mod common;
 
 use common::AtWork;
-use common::wire::{call, closed_within, message};
+use common::wire::{call, closed_within, handshake, message};
+use rustls::ProtocolVersion;
+use rustls::version::{TLS12, TLS13};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -60,6 +63,19 @@ async fn garbage_closes_its_own_connection_and_no_other() {
     let (status, _) = call(&mut honest, &message()).await;
     assert_eq!(status, "0", "a connection that was open all the while still works");
     at_work.counted_another();
+    at_work.counts_the_next_machine().await;
+    at_work.has_lost_nothing().await;
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_an_older_tls_is_refused_at_the_handshake() {
+    let mut at_work = AtWork::start(&[]).await;
+    let (site, address) = (&at_work.site, at_work.host.address);
+    let older = handshake(site.tls_of(&[&TLS12]), &site.host_name(), address).await;
+    assert_eq!(older.err().unwrap().to_string(), "received fatal alert: ProtocolVersion");
+    // One that speaks both is not held to the older.
+    let both = handshake(site.tls_of(&[&TLS12, &TLS13]), &site.host_name(), address).await.unwrap();
+    assert_eq!(both.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     at_work.counts_the_next_machine().await;
     at_work.has_lost_nothing().await;
 }

@@ -15,7 +15,7 @@ use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{self, Answer, AnswerEntry, RequestEntry};
 use quorate_core::license_state::Situation;
 use quorate_core::product_key::{KeyId, ProductKey};
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::or_standard_input;
 use quorate_edge::files::{self, Access};
@@ -306,7 +306,7 @@ fn readable<W: Write>(clients: &[Client], printer: &Printer<'_, W>) -> Vec<Clien
 
 fn not_all(file: &Path, bad: &[Line], done: usize) -> Result<()> {
     let Some(first) = bad.first() else { return Ok(()) };
-    let lines = if bad.len() == 1 { "1 line".to_owned() } else { format!("{} lines", bad.len()) };
+    let lines = words::counted(bad.len(), "line");
     let next =
         if done == 0 { "see to what is named above" } else { "see to what is named above; the rest is done" };
     Err(Error::new(first.code, format!("{lines} of {} came to nothing", file.display()), next))
@@ -432,7 +432,7 @@ struct Exported {
 impl Found for Exported {
     fn text(&self, _: &str) -> String {
         let Self { file, requests } = self;
-        let requests = if *requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") };
+        let requests = words::counted(*requests, "request");
         format!(
             "{file} holds {requests}. Nothing in it is secret.\nnext: on a connected machine, quorate forward-requests \
              {file} ANSWERS; then here, quorate import-response ANSWERS"
@@ -453,7 +453,7 @@ impl Found for Forwarded {
     fn text(&self, _: &str) -> String {
         let refused = lines(&self.bad);
         let Self { file, answers, .. } = self;
-        let answers = if *answers == 1 { "1 answer".to_owned() } else { format!("{answers} answers") };
+        let answers = words::counted(*answers, "answer");
         format!(
             "{refused}{file} holds {answers}.\nnext: on the machines that asked, quorate import-response {file}"
         )

@@ -16,13 +16,14 @@ use quorate_client::host_address::HostAddress;
 use quorate_client::registration;
 use quorate_core::identifier::{ActivationId, ApplicationId};
 use quorate_core::license_state::LicenseStatus;
+use quorate_core::signed::Signer;
 use quorate_core::{Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_edge::files::{self, Access};
 use quorate_edge::machine::Machine;
 use quorate_edge::server::{self, Limits};
 use quorate_host::credentials::{Active, Credentials};
-use quorate_host::keys;
+use quorate_host::keys::{self, HostKey};
 use quorate_host::server::Options;
 use quorate_host::store::Store;
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
@@ -96,8 +97,13 @@ impl Vendor {
 
     /// The same, listening on this address.
     pub async fn host_at(&mut self, address: IpAddr) -> Host {
+        self.host_with_key(HOST_KEYS, address).await
+    }
+
+    /// The same, with a key of this group.
+    pub async fn host_with_key(&mut self, group: u16, address: IpAddr) -> Host {
         let directory = tempfile::tempdir().unwrap();
-        let key = self.service.issue_keys(HOST_KEYS, 1, "Fabrikam").unwrap().remove(0);
+        let key = self.service.issue_keys(group, 1, "Fabrikam").unwrap().remove(0);
         let pack = self.service.pack(key.id(), 1).unwrap();
         let now = self.clock.now();
         {
@@ -153,6 +159,14 @@ impl Host {
             std::future::pending(),
         ));
         address
+    }
+
+    /// What it signs its answers with.
+    pub fn signer(&self) -> Signer {
+        let store = Store::open(self._directory.path()).unwrap();
+        let key = HostKey::select(&store, None, Clock::system().now()).unwrap();
+        let credential = key.installed.activation.unwrap().credential;
+        Signer::new(&credential.private_key, &credential.chain)
     }
 
     async fn serve(directory: TempDir, clock: Clock, address: IpAddr) -> Self {

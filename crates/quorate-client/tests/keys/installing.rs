@@ -126,7 +126,7 @@ async fn a_retail_edition_needs_its_key() {
     install(&other, &one).succeeds();
     other.run(&["activate", "--service", &service.url()]).is_not_activated_product(
         "Contoso Office, Home edition",
-        "Q406 (0xC004C020): product key 00098-000-000001 (Contoso Office retail keys) is activated on 1 machines; \
+        "Q406 (0xC004C020): product key 00098-000-000001 (Contoso Office retail keys) is activated on 1 machine; \
          1 are allowed",
         "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
     );

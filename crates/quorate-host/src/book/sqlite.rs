@@ -401,7 +401,7 @@ mod tests {
         for batch in 0..20 {
             let seen = (0..5).map(|number| seen(batch * 5 + number)).collect();
             book.commit(&[], &mut Decided(Writes { seen, ..Writes::default() })).unwrap();
-            let waiting = book.database.change(|transaction| waiting(transaction)).unwrap();
+            let waiting = book.database.change(waiting).unwrap();
             assert!(waiting <= 20, "{waiting}");
             let machines = u32::try_from((batch + 1) * 5).unwrap().min(7);
             assert_eq!(book.count(&account, Timestamp::UNIX_EPOCH).unwrap(), machines);

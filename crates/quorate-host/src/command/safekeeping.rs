@@ -2,7 +2,7 @@
 
 use crate::store::{Content, Store};
 use clap::Subcommand;
-use quorate_core::Result;
+use quorate_core::{Result, words};
 use quorate_edge::command_line::print;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,5 @@ fn in_words(content: &Content) -> String {
         1 => format!("host key {}", content.keys[0]),
         several => format!("{several} host keys"),
     };
-    let machines =
-        if content.machines == 1 { "1 machine".to_owned() } else { format!("{} machines", content.machines) };
-    format!("{keys} and {machines}")
+    format!("{keys} and {}", words::counted(content.machines, "machine"))
 }

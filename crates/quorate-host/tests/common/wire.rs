@@ -35,11 +35,16 @@ impl Site {
 
     /// The TLS of a client that believes this vendor.
     pub fn tls(&self) -> rustls::ClientConfig {
+        self.tls_of(&[&rustls::version::TLS13])
+    }
+
+    /// The same in these versions of TLS.
+    pub fn tls_of(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.vendor.authority().root().der().clone()).unwrap();
         let provider = rustls::crypto::aws_lc_rs::default_provider().into();
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
