@@ -234,18 +234,67 @@ mod tests {
         assert!(table.machines.len() < 4_000, "{}", table.machines.len());
     }
 
+    /// What happens to a table.
+    #[derive(Clone, Copy, Debug)]
+    enum Happening {
+        /// A machine asks, so many hours later, or before where the clock is set back.
+        Asks(u8, i32),
+        /// The same, but it cannot be kept.
+        AsksInVain(u8, i32),
+        /// The store remembers a machine that asked so many hours ago.
+        Remembered(u8, u32),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        let hours = || prop_oneof![8 => 0..90i32, 1 => -2_000..0i32, 1 => 700..2_000i32];
+        prop_oneof![
+            6 => (0..20u8, hours()).prop_map(|(machine, hours)| Happening::Asks(machine, hours)),
+            2 => (0..20u8, hours()).prop_map(|(machine, hours)| Happening::AsksInVain(machine, hours)),
+            1 => (0..20u8, 0..2_000u32).prop_map(|(machine, hours)| Happening::Remembered(machine, hours)),
+        ]
+    }
+
     proptest! {
-        /// The table agrees with the plain statement of the rule.
+        /// The table agrees with the plain statement of the rule: a map of who asked when, without those whose time is
+        /// over.
         #[test]
-        fn agrees_with_the_rule(requests in prop::collection::vec((0..20u8, 0..90u32), 0..200)) {
+        fn agrees_with_the_rule(happenings in prop::collection::vec(happening(), 0..200)) {
             let mut table = CmidTable::new(Interval::days(30));
             let mut seen: HashMap<u8, Timestamp> = HashMap::new();
-            let mut now = START;
-            for (machine, hours) in requests {
-                now = Interval::hours(hours).after(now);
-                seen.insert(machine, now);
-                let expected = seen.values().filter(|last| **last >= Interval::days(30).before(now)).count();
-                prop_assert_eq!(table.observe(cmid(machine), hardware(machine), now).count as usize, expected);
+            let (mut now, mut forgotten) = (Interval::days(1_000).after(START), Timestamp::MIN);
+            for happening in happenings {
+                if let Happening::Asks(_, hours) | Happening::AsksInVain(_, hours) = happening {
+                    let by = Interval::hours(hours.unsigned_abs());
+                    now = if hours < 0 { by.before(now) } else { by.after(now) };
+                    if now < forgotten {
+                        forgotten = Timestamp::MIN;
+                    }
+                    forgotten = forgotten.max(Interval::days(30).before(now));
+                    seen.retain(|_, last| *last >= forgotten);
+                }
+                match happening {
+                    Happening::Asks(machine, _) => {
+                        let last = seen.entry(machine).or_insert(now);
+                        *last = now.max(*last);
+                        table.observe(cmid(machine), hardware(machine), now);
+                    }
+                    Happening::AsksInVain(machine, _) => {
+                        let before = table.machine(cmid(machine));
+                        table.observe(cmid(machine), hardware(machine), now);
+                        table.undo(cmid(machine), before);
+                    }
+                    Happening::Remembered(machine, hours) => {
+                        let last_seen = Interval::hours(hours).before(now);
+                        table.restore(cmid(machine), Machine { hardware: hardware(machine), last_seen });
+                        seen.insert(machine, last_seen);
+                        seen.retain(|_, last| *last >= forgotten);
+                    }
+                }
+                prop_assert_eq!(table.count as usize, seen.len());
+                for machine in 0..20 {
+                    let known = table.machine(cmid(machine)).map(|machine| machine.last_seen);
+                    prop_assert_eq!(known, seen.get(&machine).copied());
+                }
             }
         }
     }

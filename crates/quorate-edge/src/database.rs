@@ -148,9 +148,22 @@ impl Database {
         keep_as_it_is(&self.connection, true);
     }
 
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Asks something.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         query(&self.connection).map_err(|error| self.failed(&error))
+    }
+
+    /// Asks several things, of one moment whatever others write meanwhile.
+    pub fn read_together<T>(&self, queries: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.read(|connection| {
+            let _moment = connection.unchecked_transaction()?;
+            queries(connection)
+        })
     }
 
     /// Changes something, whole or not at all; it is on the disk when this returns.

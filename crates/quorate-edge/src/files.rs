@@ -2,7 +2,7 @@
 
 use quorate_core::{Code, Error, Result};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -79,23 +79,37 @@ fn put(
 
 /// Gives a file that root has made in a service's directory to the service, which could not open it otherwise. Only
 /// root can give anything away.
-pub fn give_to_owner_of(directory: &Path, file: &std::fs::File) -> io::Result<()> {
+fn give_to_owner_of(directory: &Path, file: &std::fs::File) -> io::Result<()> {
     let (owner, own) = (directory.metadata()?, file.metadata()?);
     if own.uid() != ROOT || owner.uid() == ROOT {
         return Ok(());
     }
-    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+    match std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid())) {
+        // A root that may not, as in some containers, has written the file all the same.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => Ok(()),
+        given => given,
+    }
 }
 
 /// Waits until no other process holds this lock, and holds it until the result is dropped.
 pub fn lock(path: &Path) -> Result<std::fs::File> {
-    let lock = || -> io::Result<std::fs::File> {
-        let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
-        give_to_owner_of(directory_of(path), &file)?;
-        file.lock()?;
-        Ok(file)
+    let file = lock_file(path)?;
+    file.lock().map_err(|error| writing(path, &error))?;
+    Ok(file)
+}
+
+/// The file of a lock, made where there is none. What lies there was perhaps put there by the owner of the directory,
+/// whom root does not trust: a link is not followed, and what is there already is not given to anybody.
+pub fn lock_file(path: &Path) -> Result<std::fs::File> {
+    let open = || std::fs::File::options().write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_if_missing(path, &[], Access::OfDirectory)?;
+            open()
+        }
+        opened => opened,
     };
-    lock().map_err(|error| writing(path, &error))
+    file.map_err(|error| writing(path, &error))
 }
 
 /// The directory of a file, whose path may have none.
@@ -165,6 +179,27 @@ mod tests {
         write_if_missing(&path, b"two", Access::Private).unwrap();
         assert_eq!(read(&path).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_follows_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (directory.path().join("lock"), directory.path().join("elsewhere"));
+        drop(lock(&path).unwrap());
+        drop(lock(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        for _ in 0..2 {
+            let error = lock(&path).unwrap_err();
+            assert!(
+                error.what.ends_with("lock cannot be written: too many levels of symbolic links"),
+                "{error}"
+            );
+            assert!(path.is_symlink());
+        }
+        assert!(!elsewhere.exists());
+        std::fs::write(&elsewhere, "root's").unwrap();
+        assert!(lock(&path).is_err());
     }
 
     #[test]

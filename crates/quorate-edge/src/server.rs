@@ -129,8 +129,8 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until `stop` completes, then lets requests under way finish.
 ///
 /// `service` is cloned for each connection; each request carries its [`Peer`] as an extension. Without `tls`,
-/// it is plain HTTP. Time limits may change: each connection has those of its beginning. The numbers of connections
-/// stay.
+/// it is plain HTTP. Limits may change: each connection has those of its beginning. Only the number of connections at the
+/// same time stays.
 pub async fn serve<S, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -147,7 +147,7 @@ pub async fn serve<S, B>(
     let acceptor = tls.map(TlsAcceptor::from);
     let mut limits = limits_now();
     let connections = limits.connections;
-    let limiter = Limiter::new(limits.per_address);
+    let mut limiter = Limiter::new(limits.per_address);
     let places = Arc::new(Semaphore::new(connections));
     let (stopping, stopped) = watch::channel(false);
     tokio::pin!(stop);
@@ -165,6 +165,10 @@ pub async fn serve<S, B>(
                 continue;
             }
         };
+        let before = std::mem::replace(&mut limits, limits_now());
+        if limits.per_address != before.per_address {
+            limiter = Limiter::new(limits.per_address);
+        }
         if limiter.take(address.ip(), std::time::Instant::now()).is_err() {
             let over_rate = count(&traffic.over_rate);
             if over_rate.is_power_of_two() {
@@ -179,7 +183,6 @@ pub async fn serve<S, B>(
             }
             continue;
         };
-        limits = limits_now();
         let open = Open::begin(&traffic);
         let (acceptor, service, stopped) = (acceptor.clone(), service.clone(), stopped.clone());
         tokio::spawn(async move {

@@ -35,7 +35,7 @@ pub struct Seen {
     pub cmid: Cmid,
     /// Its hardware.
     pub hardware: HardwareId,
-    /// When it asked.
+    /// When it asked last, by a clock that may have been set back since.
     pub at: Timestamp,
     /// Its name.
     pub name: String,

@@ -382,12 +382,14 @@ fn since_when(text: &str, now: Timestamp) -> Result<Timestamp> {
 /// or whatever follows 48 digits.
 fn name_behind(mut typed: Vec<String>) -> (String, Option<String>) {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+    // Where two vendors have the same, the vendor stands before it.
+    let is_key = |text: &str| text.rsplit('/').next().is_some_and(|key| key.parse::<KeyId>().is_ok());
     let name = match typed.split_last() {
         // What stands alone is the Confirmation ID, however mistyped, unless it has the form of another id.
-        Some((last, [])) => last.parse::<ActivationId>().is_ok() || last.parse::<KeyId>().is_ok(),
+        Some((last, [])) => last.parse::<ActivationId>().is_ok() || is_key(last),
         Some((last, before)) => {
             last.contains(|c: char| c.is_ascii_alphabetic())
-                || last.parse::<KeyId>().is_ok()
+                || is_key(last)
                 || digits(&before.concat()) == 48
                 || before == ["-"]
         }
@@ -417,6 +419,8 @@ mod tests {
         assert_eq!(parts(&["-"]), ("-".to_owned(), None));
         assert_eq!(parts(&[]), (String::new(), None));
         assert_eq!(parts(&["00096-000-000001"]), (String::new(), name("00096-000-000001")));
+        let vendors = "contoso/00096-000-000001";
+        assert_eq!(parts(&[vendors]), (String::new(), name(vendors)));
         assert_eq!(parts(&["O23456"]), ("O23456".to_owned(), None));
         assert_eq!(parts(&["-", "23467"]), ("-".to_owned(), name("23467")));
         assert_eq!(parts(&[whole, "23467"]), (whole.to_owned(), name("23467")));

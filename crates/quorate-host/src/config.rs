@@ -4,7 +4,6 @@
 //! never repeated in errors, since some are passwords. `docs/host-config.md` documents the keys, and a test compares
 //! it with [`KEYS`].
 
-use crate::book::postgres;
 use crate::dns::{self, Publication, TsigKey};
 use crate::ledger::EventRetention;
 use crate::log::LogTarget;
@@ -134,7 +133,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         self.publications(&Settings::default())?;
         if let Some(url) = &self.database {
-            postgres::check(&url.read()?)?;
+            quorate_edge::postgres::check(&url.read()?)?;
         }
         self.log_target.unwrap_or_default().check()?;
         self.proxy().map(drop)

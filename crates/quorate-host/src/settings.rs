@@ -82,9 +82,7 @@ impl Serving {
     /// Takes the lock; refused while another process has it. The system gives it back however that one ends.
     pub fn begin(directory: &Path) -> Result<Self> {
         let path = lock_path(directory);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.and_then(|file| files::give_to_owner_of(directory, &file).map(|()| file));
-        let file = file.map_err(|error| files::writing(&path, &error))?;
+        let file = files::lock_file(&path)?;
         for _ in 0..TRIES {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),

@@ -220,9 +220,13 @@ impl Store {
         Self::at(&path)
     }
 
-    /// Finds out whether the whole file is sound.
+    /// Finds out whether the whole file is sound, by a connection of its own: it would keep a part of all that it reads.
     pub fn check(&self) -> Result<()> {
-        self.database.check()
+        let checked = Database::open(self.database.path())?.check();
+        if checked.is_err() {
+            self.database.leave_as_it_is();
+        }
+        checked
     }
 
     /// A number that rises whenever a key is installed, activated or removed.

@@ -10,6 +10,7 @@ use common::wire::{begin, call, frame, message};
 use common::{Host, Site, stderr, stdout, until};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 #[test]
 fn the_file_is_checked_and_shown_without_its_secrets() {
@@ -134,6 +135,35 @@ async fn a_running_host_takes_settings_and_file_over() {
     assert_eq!(call(&mut open, &message()).await.0, "0");
     // The address was given as an option, which wins; nothing needs a restart.
     assert!(!host.log().contains("needs a restart"), "{}", host.log());
+
+    // A limit by address holds for those who connect from now on.
+    let other = async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((std::net::Ipv4Addr::new(127, 0, 0, 3), 0).into()).unwrap();
+        let mut stream = socket.connect(host.address).await.unwrap();
+        tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await.is_ok()
+    };
+    site.write("host.toml", b"[limits]\nconnections-per-address = 1\n");
+    let before = host.log().matches("the configuration is taken over").count();
+    host.hang_up();
+    until("it is taken over", async || {
+        host.log().matches("the configuration is taken over").count() > before
+    })
+    .await;
+    let mut turned_away = false;
+    for _ in 0..20 {
+        turned_away |= other().await;
+    }
+    assert!(turned_away, "20 connections at once, where 10 are allowed");
+    site.write(
+        "host.toml",
+        b"[listen]\naddress = '127.0.0.1:1'\n[intervals]\nactivation = '5h'\nrenewal = '8d'\n",
+    );
+    host.hang_up();
+    until("it is taken over again", async || {
+        host.log().matches("the configuration is taken over").count() > before + 1
+    })
+    .await;
 
     // With a mistake everything stays as it was.
     site.write("host.toml", b"[intervals]\nrenewal = '8 years'\n");

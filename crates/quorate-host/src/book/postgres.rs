@@ -4,41 +4,26 @@
 //! written under higher numbers than it has seen, decides, and writes under the next number. So each host's tables
 //! are exact whenever it counts, and a batch costs what has changed since the last, not what there is.
 //!
-//! Nothing here is particular to PostgreSQL: no advisory locks, no notifications, no extensions. When the connection
-//! breaks, or the server has become a standby, the next batch connects anew, to whichever of the servers in the
-//! connection string takes writes.
+//! Nothing here is particular to PostgreSQL: no advisory locks, no notifications, no extensions. How the
+//! connection is made, and made anew, is in [`quorate_edge::postgres`].
 
 use super::{Account, Book, Clerk, ClientRecord, Event, EventFilter, Seen, Statistics, Wanted, Writes};
-use postgres::config::TargetSessionAttrs;
-use postgres::{Client, Config, IsolationLevel, Row, Transaction};
+use postgres::{IsolationLevel, Row, Transaction};
 use quorate_core::cmid_table::Machine;
 use quorate_core::hardware::HardwareId;
 use quorate_core::identifier::{Cmid, Uuid};
-use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_core::{Result, Timestamp};
+use quorate_edge::postgres::Server;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A connection to the shared book.
-pub struct PostgresBook {
-    config: Config,
-    tls: MakeRustlsConnect,
-    client: Option<Client>,
-    failed: Option<(Instant, Error)>,
-}
+pub struct PostgresBook(Server);
 
 impl PostgresBook {
     /// Connects, and makes the tables where there are none.
     pub fn open(url: &str) -> Result<Self> {
-        let mut config = parse(url)?;
-        config
-            .application_name("quorate-host")
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(PATIENCE)
-            .tcp_user_timeout(PATIENCE)
-            .keepalives_idle(PATIENCE);
-        let mut book = Self { config, tls: tls()?, client: None, failed: None };
-        book.with(|client| {
+        let mut server = Server::new(url, "quorate-host")?;
+        server.with(|client| {
             let mut attempts = 0;
             loop {
                 attempts += 1;
@@ -54,69 +39,13 @@ impl PostgresBook {
                 }
             }
         })?;
-        Ok(book)
+        Ok(Self(server))
     }
-
-    /// Does something with the connection; one that has broken is made anew the next time.
-    fn with<T>(
-        &mut self,
-        work: impl FnOnce(&mut Client) -> std::result::Result<T, postgres::Error>,
-    ) -> Result<T> {
-        // A server that is not there is not asked for each batch of those who wait.
-        if let Some((at, error)) = &self.failed
-            && at.elapsed() < PAUSE
-        {
-            return Err(error.clone());
-        }
-        let done = self.connected().and_then(work);
-        let error = match done {
-            Ok(value) => {
-                self.failed = None;
-                return Ok(value);
-            }
-            Err(error) => explain(&error),
-        };
-        // Whatever went wrong, a new connection is the better one: this may be a server that takes no writes now.
-        self.client = None;
-        self.failed = Some((Instant::now(), error.clone()));
-        Err(error)
-    }
-
-    fn connected(&mut self) -> std::result::Result<&mut Client, postgres::Error> {
-        let client = match self.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => {
-                let mut client = self.config.connect(self.tls.clone())?;
-                // Acknowledged is durable, whatever the server's defaults are; and nobody waits for ever.
-                client.batch_execute(
-                    "SET synchronous_commit = on; SET statement_timeout = 10000; SET lock_timeout = 5000",
-                )?;
-                client
-            }
-        };
-        Ok(self.client.insert(client))
-    }
-}
-
-/// Finds out whether this is a connection string, without connecting.
-pub fn check(url: &str) -> Result<()> {
-    parse(url).map(drop)
-}
-
-fn parse(url: &str) -> Result<Config> {
-    url.parse().map_err(|_| {
-        Error::new(
-            Code::AddressInvalid,
-            // It may hold a password, so it is not repeated.
-            "the database is not given as a PostgreSQL connection string",
-            "write it as in \"postgresql://quorate@db1.example,db2.example/quorate?sslmode=require\"",
-        )
-    })
 }
 
 impl Book for PostgresBook {
     fn commit(&mut self, wanted: &[Wanted], clerk: &mut dyn Clerk) -> Result<Vec<i64>> {
-        self.with(|client| {
+        self.0.with(|client| {
             let mut transaction =
                 client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
             let mut numbers = Vec::new();
@@ -144,7 +73,7 @@ impl Book for PostgresBook {
 
     fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool> {
         let (vendor, application) = key(account);
-        let forgotten = self.with(|client| {
+        let forgotten = self.0.with(|client| {
             client.execute(
                 "DELETE FROM machine WHERE vendor = $1 AND application = $2 AND cmid IN (
                      SELECT cmid FROM machine WHERE vendor = $1 AND application = $2 AND last_seen < $3
@@ -157,7 +86,7 @@ impl Book for PostgresBook {
 
     fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool> {
         let kept = i64::try_from(kept).unwrap_or(i64::MAX);
-        let forgotten = self.with(|client| {
+        let forgotten = self.0.with(|client| {
             client.execute(
                 "DELETE FROM event WHERE id IN (
                      SELECT id FROM event WHERE at < $1 OR id <= (SELECT max(id) FROM event) - $2
@@ -170,7 +99,7 @@ impl Book for PostgresBook {
 
     fn count(&mut self, account: &Account, cutoff: Timestamp) -> Result<u32> {
         let (vendor, application) = key(account);
-        let count: i64 = self.with(|client| {
+        let count: i64 = self.0.with(|client| {
             let row = client.query_one(
                 "SELECT count(*) FROM machine WHERE vendor = $1 AND application = $2 AND last_seen >= $3",
                 &[&vendor, &application, &cutoff.as_second()],
@@ -182,7 +111,7 @@ impl Book for PostgresBook {
 
     fn statistics(&mut self, account: &Account) -> Result<Statistics> {
         let (vendor, application) = key(account);
-        let rows: Vec<(i64, i64)> = self.with(|client| {
+        let rows: Vec<(i64, i64)> = self.0.with(|client| {
             let rows = client.query(
                 "SELECT outcome, requests FROM statistic WHERE vendor = $1 AND application = $2",
                 &[&vendor, &application],
@@ -193,7 +122,7 @@ impl Book for PostgresBook {
     }
 
     fn clients(&mut self) -> Result<Vec<ClientRecord>> {
-        self.with(|client| {
+        self.0.with(|client| {
             let rows = client.query(
                 "SELECT vendor, application, sku, cmid, name, virtual_machine, address, status, first_seen,
                      last_seen, licensed_until
@@ -208,7 +137,7 @@ impl Book for PostgresBook {
         let since = filter.since.unwrap_or(Timestamp::MIN).as_second();
         let until = filter.until.unwrap_or(Timestamp::MAX).as_second();
         let kind = filter.kind.map(i64::from);
-        let mut events: Vec<Event> = self.with(|client| {
+        let mut events: Vec<Event> = self.0.with(|client| {
             let rows = client.query(
                 "SELECT at, kind, vendor, application, result, machine, cmid, fields FROM event
                  WHERE at >= $1 AND at < $2 AND ($3::bigint IS NULL OR kind = $3)
@@ -403,47 +332,6 @@ fn event(row: &Row) -> std::result::Result<Event, postgres::Error> {
 fn moment(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or_default()
 }
-
-/// What is wrong with the database, for whoever runs it; a machine that asks meanwhile tries again by itself.
-fn explain(error: &postgres::Error) -> Error {
-    let (what, next) = match error.as_db_error() {
-        Some(refusal) => (
-            format!("the shared database refuses: {} ({})", refusal.message(), refusal.code().code()),
-            "see its log; hosts go on by themselves when it takes writes again",
-        ),
-        None => {
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            (
-                format!("the shared database cannot be reached: {cause}"),
-                "see that it runs and that this host reaches it; hosts go on by themselves when it is back",
-            )
-        }
-    };
-    Error::new(Code::DatabaseUnavailable, what, next)
-}
-
-/// Servers are verified against the roots that this machine trusts, where the connection string wants TLS.
-fn tls() -> Result<MakeRustlsConnect> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = rustls::crypto::aws_lc_rs::default_provider().into();
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            Error::new(Code::Internal, format!("TLS is not available ({error})"), "please report this")
-        })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
-}
-
-/// A server that does not answer is given up after this time, and another is tried.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Those who ask meanwhile are told the same, without a new attempt.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// As in the host's own file ([`super::sqlite::SCHEMA`]), and for each account the number of its last change.
 const SCHEMA: &str = "

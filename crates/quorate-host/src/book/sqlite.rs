@@ -2,7 +2,8 @@
 //!
 //! A request is appended to the table `seen`, and costs the same however many machines there are: what a million
 //! machines are known by lies scattered over the whole file. Later, a few at a time and in the order of the file,
-//! what was appended is merged into the table `machine`. Whoever reads takes both together.
+//! what was appended is merged into the table `machine`. Whoever reads takes both together, as of one moment; only the
+//! host that serves writes.
 
 use super::{Account, Book, Clerk, ClientRecord, Event, EventFilter, Seen, Statistics, Wanted, Writes};
 use quorate_core::cmid_table::Machine;
@@ -11,7 +12,7 @@ use quorate_core::identifier::{Cmid, Uuid};
 use quorate_core::{Result, Timestamp};
 use quorate_edge::database::Database;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The tables of the book within the host's database.
@@ -33,7 +34,7 @@ impl SqliteBook {
 
     fn load(&self, wanted: &Wanted, clerk: &mut dyn Clerk) -> Result<()> {
         let mut damaged = false;
-        self.database.read(|connection| {
+        self.database.read_together(|connection| {
             for table in [
                 "SELECT cmid, hardware, last_seen FROM machine
                  WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3",
@@ -90,6 +91,10 @@ impl Book for SqliteBook {
     fn forget(&mut self, account: &Account, cutoff: Timestamp, now: Timestamp, most: u32) -> Result<bool> {
         let (vendor, application) = (account.vendor.as_str(), account.application.0.as_bytes());
         let merged = self.database.change(|transaction| merge(transaction, most))?;
+        if merged == most {
+            // A machine that was seen lately might wait still, and would be forgotten with what is old of it.
+            return Ok(true);
+        }
         // What comes before every machine is the empty one.
         let from: Vec<u8> = self.walked.get(account).map_or_else(Vec::new, |cmid| cmid.0.as_bytes().to_vec());
         let to: Option<[u8; 16]> = self.database.read(|connection| {
@@ -98,27 +103,27 @@ impl Book for SqliteBook {
             connection.query_row(last, params![vendor, application, from, most], |row| row.get(0)).optional()
         })?;
         self.database.change(|transaction| {
-            transaction.execute(
-                "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid > ?3
-                 AND (?4 IS NULL OR cmid <= ?4) AND last_seen < ?5
-                 AND (licensed_until IS NULL OR licensed_until < ?6)",
-                params![vendor, application, from, to, cutoff.as_second(), now.as_second()],
-            )
+            // Between two bounds always, or SQLite would look at every machine behind the first.
+            let to = to.unwrap_or([0xff; 16]);
+            transaction
+                .execute(FORGET, params![vendor, application, from, to, cutoff.as_second(), now.as_second()])
         })?;
         match to {
             Some(last) => self.walked.insert(account.clone(), Cmid(Uuid::from_bytes(last))),
             None => self.walked.remove(account),
         };
-        Ok(to.is_some() || merged == most)
+        Ok(to.is_some())
     }
 
     fn forget_events(&mut self, before: Timestamp, kept: u64, most: u32) -> Result<bool> {
         let kept = i64::try_from(kept).unwrap_or(i64::MAX);
         let forgotten = self.database.change(|transaction| {
             transaction.execute(
-                // They are in the order of time, or nearly so where a clock was set back: there is no index.
-                "DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?3)
-                 AND (at < ?1 OR id <= (SELECT max(id) FROM event) - ?2)",
+                // There is no index by time: ids are the order in which things happened, and what came before something
+                // old is old, whatever a clock said then.
+                "DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?3) AND id <= max(
+                     (SELECT max(id) FROM event) - ?2,
+                     coalesce((SELECT max(id) FROM (SELECT id, at FROM event ORDER BY id LIMIT ?3) WHERE at < ?1), 0))",
                 params![before.as_second(), kept, most],
             )
         })?;
@@ -130,11 +135,13 @@ impl Book for SqliteBook {
             connection.query_row(
                 "SELECT (SELECT count(*) FROM machine
                          WHERE vendor = ?1 AND application = ?2 AND last_seen >= ?3)
-                      + (SELECT count(DISTINCT cmid) FROM seen
-                         WHERE vendor = ?1 AND application = ?2 AND at >= ?3 AND NOT EXISTS
-                             (SELECT 1 FROM machine WHERE machine.vendor = seen.vendor
-                              AND machine.application = seen.application AND machine.cmid = seen.cmid
-                              AND machine.last_seen >= ?3))",
+                      + (SELECT count(*) FROM
+                             -- In the order of the machines, so that each page of these is read once.
+                             (SELECT DISTINCT cmid FROM seen
+                              WHERE vendor = ?1 AND application = ?2 AND at >= ?3 ORDER BY cmid) AS waiting
+                         WHERE NOT EXISTS
+                             (SELECT 1 FROM machine WHERE vendor = ?1 AND application = ?2
+                              AND machine.cmid = waiting.cmid AND last_seen >= ?3))",
                 params![account.vendor.as_str(), account.application.0.as_bytes(), cutoff.as_second()],
                 |row| row.get(0),
             )
@@ -152,16 +159,32 @@ impl Book for SqliteBook {
     }
 
     fn clients(&mut self) -> Result<Vec<ClientRecord>> {
-        // A few at a time, so that a host that serves is not held up.
-        while self.database.change(|transaction| merge(transaction, TOGETHER))? == TOGETHER {}
-        self.database.read(|connection| {
-            let mut select = connection.prepare(
+        // Merged in memory: a listing writes nothing, and the host that serves is not held up.
+        let mut clients: HashMap<(String, String, String), ClientRecord> = HashMap::new();
+        self.database.read_together(|connection| {
+            for table in [
                 "SELECT vendor, application, sku, cmid, name, virtual_machine, address, status, first_seen,
-                     last_seen, licensed_until
-                 FROM machine ORDER BY vendor, application, name, cmid",
-            )?;
-            select.query_map([], client)?.collect()
-        })
+                     last_seen, licensed_until FROM machine",
+                "SELECT vendor, application, sku, cmid, name, virtual_machine, address, status, at,
+                     at, licensed_until FROM seen ORDER BY id",
+            ] {
+                let mut select = connection.prepare(table)?;
+                for seen in select.query_map([], client)? {
+                    let mut seen = seen?;
+                    let id = (seen.vendor.clone(), seen.application.clone(), seen.cmid.clone());
+                    if let Some(known) = clients.get(&id) {
+                        seen.first_seen = known.first_seen;
+                        seen.last_seen = seen.last_seen.max(known.last_seen);
+                        seen.licensed_until = seen.licensed_until.or(known.licensed_until);
+                    }
+                    clients.insert(id, seen);
+                }
+            }
+            Ok(())
+        })?;
+        let mut clients: Vec<ClientRecord> = clients.into_values().collect();
+        clients.sort_by(|one, other| in_order(one).cmp(&in_order(other)));
+        Ok(clients)
     }
 
     fn events(&mut self, filter: &EventFilter) -> Result<Vec<Event>> {
@@ -300,13 +323,18 @@ fn client(row: &Row<'_>) -> rusqlite::Result<ClientRecord> {
     })
 }
 
+fn in_order(client: &ClientRecord) -> [&str; 4] {
+    [&client.vendor, &client.application, &client.name, &client.cmid]
+}
+
 fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     let seconds = row.get(index)?;
     Timestamp::from_second(seconds).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, seconds))
 }
 
-/// What is merged together by who reads: some milliseconds' work.
-const TOGETHER: u32 = 1_000;
+/// Of the machines between two, those whose time is over.
+const FORGET: &str = "DELETE FROM machine WHERE vendor = ?1 AND application = ?2 AND cmid > ?3 AND cmid <= ?4
+     AND last_seen < ?5 AND (licensed_until IS NULL OR licensed_until < ?6)";
 /// With as many machines again that have not asked lately, a host still starts within seconds.
 const MOST_WAITING: u32 = 1_000_000;
 
@@ -410,5 +438,50 @@ mod tests {
         let mut names: Vec<String> = book.clients().unwrap().into_iter().map(|client| client.name).collect();
         names.sort_unstable();
         assert_eq!(names, ["93", "94", "95", "96", "97", "98", "99"]);
+    }
+
+    /// Forgetting looks at so many machines at a time, and at no more.
+    #[test]
+    fn machines_are_forgotten_between_two_bounds() {
+        let directory = tempfile::tempdir().unwrap();
+        Store::open_or_create(directory.path()).unwrap();
+        let book = SqliteBook::open(directory.path()).unwrap();
+        let plan: String = book
+            .database
+            .read(|connection| {
+                let nothing = [rusqlite::types::Null; 6];
+                connection.query_row(&format!("EXPLAIN QUERY PLAN {FORGET}"), nothing, |row| row.get(3))
+            })
+            .unwrap();
+        assert!(plan.contains("cmid>? AND cmid<?"), "{plan}");
+    }
+
+    /// An event that a wrong clock dated years ahead does not keep those after it.
+    #[test]
+    fn an_event_of_the_future_keeps_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        Store::open_or_create(directory.path()).unwrap();
+        let mut book = SqliteBook::open(directory.path()).unwrap();
+        let event = |second: i64| Event {
+            at: Timestamp::from_second(second).unwrap(),
+            kind: 1,
+            vendor: None,
+            application: None,
+            result: String::new(),
+            machine: None,
+            cmid: None,
+            fields: serde_json::Value::Null,
+        };
+        let mut events: Vec<Event> = (0..20).map(event).collect();
+        events.insert(2, event(1_000_000));
+        book.commit(&[], &mut Decided(Writes { events, ..Writes::default() })).unwrap();
+        let before = Timestamp::from_second(15).unwrap();
+        while book.forget_events(before, 1_000, 5).unwrap() {}
+        let filter = EventFilter { limit: 100, ..EventFilter::default() };
+        let left: Vec<i64> = book.events(&filter).unwrap().iter().map(|event| event.at.as_second()).collect();
+        assert_eq!(left, [15, 16, 17, 18, 19]);
+        // And by number.
+        while book.forget_events(Timestamp::MIN, 3, 1).unwrap() {}
+        assert_eq!(book.events(&filter).unwrap().len(), 3);
     }
 }

@@ -1,6 +1,8 @@
 //! PostgreSQL, started for one test: a temporary cluster on a free port, and a standby of it where one is wanted.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,12 +18,21 @@ pub struct Cluster {
 impl Cluster {
     /// A server with an empty database.
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        own(directory.path());
+        Self::run(initialised())
+    }
+
+    /// The same, to be reached by TLS alone, with this certificate and key in PEM.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let directory = initialised();
         let data = directory.path().join("data");
-        run(as_owner("initdb")
-            .args(["--auth=trust", "--username=quorate", "--encoding=UTF8", "--pgdata"])
-            .arg(&data));
+        for (name, content) in [("server.crt", certificate), ("server.key", key)] {
+            std::fs::write(data.join(name), content).unwrap();
+            std::fs::set_permissions(data.join(name), Permissions::from_mode(0o600)).unwrap();
+            own(&data.join(name));
+        }
+        // `is_ready` and `sql` come over the socket.
+        std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all all trust\n").unwrap();
+        std::fs::write(data.join("postgresql.auto.conf"), "ssl = on\n").unwrap();
         Self::run(directory)
     }
 
@@ -70,10 +81,16 @@ impl Cluster {
         format!("postgresql://quorate@{}/postgres?sslmode=disable", hosts.join(","))
     }
 
+    /// The same by TLS.
+    pub fn tls_url(&self) -> String {
+        format!("postgresql://quorate@{}/postgres?sslmode=require", self.address)
+    }
+
     /// The first value of what a statement gives.
     pub fn sql(&self, statement: &str) -> String {
         let output = Command::new(program("psql"))
-            .args(["--no-psqlrc", "--tuples-only", "--no-align", "--host=127.0.0.1", "--username=quorate"])
+            .args(["--no-psqlrc", "--tuples-only", "--no-align", "--username=quorate", "--host"])
+            .arg(self.directory.path())
             .args([format!("--port={}", self.address.port()), "--dbname=postgres".to_owned()])
             .args(["--command", statement])
             .output()
@@ -98,7 +115,7 @@ impl Cluster {
                 .unwrap();
             let started = Instant::now();
             while started.elapsed() < PATIENCE {
-                if TcpStream::connect(address).is_ok() && is_ready(address) {
+                if TcpStream::connect(address).is_ok() && is_ready(directory.path(), address) {
                     return Self { address, child, directory };
                 }
                 if child.try_wait().unwrap().is_some() {
@@ -127,10 +144,20 @@ impl Drop for Cluster {
     }
 }
 
-fn is_ready(address: SocketAddr) -> bool {
+fn is_ready(socket: &Path, address: SocketAddr) -> bool {
     let port = address.port().to_string();
-    let asked = Command::new(program("pg_isready")).args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
+    let asked = Command::new(program("pg_isready")).args(["-q", "-p", &port, "-h"]).arg(socket).status();
     asked.unwrap().success()
+}
+
+/// A directory with a cluster's files.
+fn initialised() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    own(directory.path());
+    run(as_owner("initdb")
+        .args(["--auth=trust", "--username=quorate", "--encoding=UTF8", "--pgdata"])
+        .arg(directory.path().join("data")));
+    directory
 }
 
 /// A program of the newest PostgreSQL that Debian has installed.
