@@ -15,7 +15,9 @@ use quorate_host::book::{Account, Clerk, Location, Seen, Writes};
 use quorate_host::keys::{self, HostKey};
 use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
-use quorate_vendor::service::{self, Service, Vendor};
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::{Service, Vendor};
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -40,9 +42,9 @@ impl Site {
             url: "https://activation.contoso.example".to_owned(),
         };
         Service::create(&directories, &vendor, &Clock::system())?;
-        let mut vendor = Service::open(&directories.service, Clock::system())?;
-        vendor.import(service::read_products(Path::new(PRODUCTS))?)?;
-        let key = vendor.issue_keys(HOST_KEYS, 1, "Fabrikam")?.remove(0);
+        let vendor = Service::open(&directories.service, Clock::system())?;
+        vendor.import(products::read_products(Path::new(PRODUCTS))?)?;
+        let key = vendor.issue_few(&Issue::of(HOST_KEYS, 1))?.remove(0);
         let root = vendor.authority().root().der().clone();
         let site = Self { directory, key, root };
         let host = site.host_directory("model");
@@ -52,7 +54,7 @@ impl Site {
         let hardware = Machine::read(None)?.components();
         let host_key = keys::install(&mut store, &site.key.reveal(), &pack, &hardware, now)?;
         let installation_id = keys::installation_id(&mut store, host_key, now)?;
-        let confirmation_id = vendor.confirm(&installation_id)?;
+        let confirmation_id = vendor.confirm(&installation_id)?.confirmation_id;
         let host_key = HostKey::select(&store, None, now)?;
         keys::confirm(&mut store, host_key, &confirmation_id.to_string(), now)?;
         Ok(site)

@@ -26,7 +26,7 @@
 //! use quorate_edge::{clock::Clock, machine::Machine};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use quorate_vendor::{authority::Directories, command::write_catalog, service::{self, Service}};
+//! # use quorate_vendor::{authority::Directories, command::write_catalog, products, service::Service};
 //! # let scratch = tempfile::tempdir()?;
 //! # let path = |name: &str| scratch.path().join(name);
 //! # let directories = Directories { service: path("vendor"), root: path("root") };
@@ -36,9 +36,9 @@
 //! #     url: "https://activation.contoso.example".to_owned(),
 //! # };
 //! # Service::create(&directories, &vendor, &Clock::system())?;
-//! # let mut service = Service::open(&directories.service, Clock::system())?;
+//! # let service = Service::open(&directories.service, Clock::system())?;
 //! # std::fs::write(path("products.toml"), include_str!("../../quorate-vendor/examples/contoso.toml"))?;
-//! # service.import(service::read_products(&path("products.toml"))?)?;
+//! # service.import(products::read_products(&path("products.toml"))?)?;
 //! # write_catalog(&service, &path("product"), &mut std::io::sink())?;
 //! # let (root, catalog) = (std::fs::read(path("product/vendor-root.pem"))?, service.catalog_jws()?);
 //! # let state = path("state");

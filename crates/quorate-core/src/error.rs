@@ -161,6 +161,10 @@ codes! {
     SlotsUsedUp = "Q405", 0xC004_C008;
     /// The product key is activated on as many machines as it may be.
     MachinesUsedUp = "Q406", 0xC004_C020;
+    /// No customer has this name or number.
+    CustomerUnknown = "Q407";
+    /// No host has a certificate with this serial number.
+    CertificateUnknown = "Q408";
 
     /// No host was found: no SRV record and none set by hand.
     NoHostFound = "Q501", 0x8007_232B;

@@ -6,7 +6,8 @@
 //!
 //! The modules in the order in which the data flows:
 //!
-//! 1. What the vendor says: [`catalog`] (products and [`policy`]), [`product_key`], [`license_pack`].
+//! 1. What the vendor says: [`catalog`] (products and [`policy`]; what two of them differ in, [`catalog_diff`]),
+//!    [`product_key`], [`license_pack`].
 //! 2. What people type: [`product_key`], [`installation_id`], [`confirmation_id`], [`extended_pid`].
 //! 3. Who may say what: [`certificate`] (the chain to the vendor root), [`signed`] (JWS documents),
 //!    [`revocation`].
@@ -20,6 +21,7 @@
 
 pub mod activation;
 pub mod catalog;
+pub mod catalog_diff;
 pub mod certificate;
 pub mod check_digit;
 pub mod cmid_table;

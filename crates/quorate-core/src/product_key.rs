@@ -377,7 +377,7 @@ const GROUP_STRIDE: u32 = 1_597;
 const SCATTER: u32 = 2_654_435_761;
 /// Its inverse modulo 2³².
 const GATHER: u32 = 244_002_641;
-const VERIFIER_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_023);
+const VERIFIER_ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(383);
 
 #[cfg(test)]
 mod tests {

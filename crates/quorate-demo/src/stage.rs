@@ -17,7 +17,9 @@ use quorate_host::server::Options;
 use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command as vendor_command;
-use quorate_vendor::service::{self, Service, Vendor};
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::{Service, Vendor};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,11 +76,11 @@ impl Stage {
             Directories { service: directory.join("vendor"), root: directory.join("vendor-root-offline") };
         let vendor = Vendor { id: vendor_id()?, name: "Contoso Ltd".to_owned(), url };
         Service::create(&directories, &vendor, &clock.clock())?;
-        let mut vendor = Service::open(&directories.service, clock.clock())?;
+        let vendor = Service::open(&directories.service, clock.clock())?;
 
         let products = directory.join("products.toml");
         files::write(&products, PRODUCTS.as_bytes(), Access::Public)?;
-        vendor.import(service::read_products(&products)?)?;
+        vendor.import(products::read_products(&products)?)?;
         vendor_command::write_catalog(&vendor, &directory.join("product"), &mut std::io::sink())?;
 
         let name_server = NameServer::start(&directory.join("dns")).await?;
@@ -92,7 +94,7 @@ impl Stage {
 
     /// Has the vendor issue a host key with its license pack, as a customer gets them.
     pub fn issue_host_key(&mut self) -> Result<(ProductKey, PathBuf)> {
-        let key = self.vendor.issue_keys(HOST_KEYS, 1, "Fabrikam")?.remove(0);
+        let key = self.vendor.issue_few(&Issue::of(HOST_KEYS, 1))?.remove(0);
         let pack = self.directory.join("office.pack");
         files::write(&pack, self.vendor.pack(key.id(), 12)?.as_bytes(), Access::Private)?;
         Ok((key, pack))

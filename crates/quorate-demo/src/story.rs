@@ -125,7 +125,7 @@ fn activate_by_phone(
     say("   quorate-host dti: the administrator reads the Installation ID to the vendor's phone desk,")?;
     say(&format!("     {installation_id}"))?;
     let heard: InstallationId = installation_id.parse()?;
-    let confirmation_id = stage.vendor.confirm(&heard)?.to_string();
+    let confirmation_id = stage.vendor.confirm(&heard)?.confirmation_id.to_string();
     say("   quorate-vendor confirm: which reads the Confirmation ID back,")?;
     say(&format!("     {confirmation_id}"))?;
     let host_key = keys::confirm(&mut stage.host_store()?, host_key, &confirmation_id, stage.clock.now())?;

@@ -166,6 +166,12 @@ impl Database {
         })
     }
 
+    /// Begins a transaction of which the caller makes sure that it is the only one.
+    #[cfg(feature = "sql")]
+    pub(crate) fn begin(&self, behavior: TransactionBehavior) -> Result<Transaction<'_>> {
+        Transaction::new_unchecked(&self.connection, behavior).map_err(|error| self.failed(&error))
+    }
+
     /// Changes something, whole or not at all; it is on the disk when this returns.
     pub fn change<T>(&mut self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let apply = |connection: &mut Connection| {
@@ -182,7 +188,7 @@ impl Database {
         damaged(&self.path, what)
     }
 
-    fn failed(&self, error: &rusqlite::Error) -> Error {
+    pub(crate) fn failed(&self, error: &rusqlite::Error) -> Error {
         let error = explain(&self.path, error);
         if error.code == Code::StoreDamaged {
             keep_as_it_is(&self.connection, true);
@@ -198,7 +204,7 @@ fn keep_as_it_is(connection: &Connection, keep: bool) {
     let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> Error {
+pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     let unwritable = |why: &str, next: &str| {
         Error::new(Code::Unwritable, format!("{} cannot be written: {why}", path.display()), next)
     };

@@ -3,7 +3,7 @@
 use quorate_core::{Code, Error, Result};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// Who may read a file that is written.
@@ -56,25 +56,61 @@ fn put(
     access: Access,
     place: impl FnOnce(NamedTempFile) -> io::Result<()>,
 ) -> Result<()> {
+    let file = NewFile::create(path, access)?;
     let directory = directory_of(path);
-    let mode = match access {
-        Access::Public => 0o644,
-        Access::Private | Access::OfDirectory => 0o600,
-    };
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".quorate-")
-            .permissions(std::fs::Permissions::from_mode(mode))
-            .tempfile_in(directory)?;
-        if access == Access::OfDirectory {
-            give_to_owner_of(directory, file.as_file())?;
-        }
+    let finish = |mut file: NamedTempFile| {
         file.write_all(content)?;
         file.as_file().sync_all()?;
         place(file)?;
         std::fs::File::open(directory)?.sync_all()
     };
-    write().map_err(|error| writing(path, &error))
+    finish(file.0).map_err(|error| writing(path, &error))
+}
+
+/// A file that is written piece by piece and takes its place when it is whole; until then, or when that never happens,
+/// what was there stays.
+pub struct NewFile(NamedTempFile, PathBuf);
+
+impl NewFile {
+    /// Begins a file.
+    pub fn create(path: &Path, access: Access) -> Result<Self> {
+        let directory = directory_of(path);
+        let mode = match access {
+            Access::Public => 0o644,
+            Access::Private | Access::OfDirectory => 0o600,
+        };
+        let create = || {
+            let file = tempfile::Builder::new()
+                .prefix(".quorate-")
+                .permissions(std::fs::Permissions::from_mode(mode))
+                .tempfile_in(directory)?;
+            if access == Access::OfDirectory {
+                give_to_owner_of(directory, file.as_file())?;
+            }
+            Ok(file)
+        };
+        create().map(|file| Self(file, path.to_owned())).map_err(|error| writing(path, &error))
+    }
+
+    /// Writes the next piece.
+    pub fn write(&mut self, content: &[u8]) -> Result<()> {
+        self.0.write_all(content).map_err(|error| writing(&self.1, &error))
+    }
+
+    /// Makes sure that what was written is on the disk.
+    pub fn flush(&mut self) -> Result<()> {
+        self.0.as_file().sync_all().map_err(|error| writing(&self.1, &error))
+    }
+
+    /// Puts the file in its place, where it is found whole.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let Self(file, path) = self;
+        file.persist(&path).map_err(|error| writing(&path, &error.error))?;
+        std::fs::File::open(directory_of(&path))
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| writing(&path, &error))
+    }
 }
 
 /// Gives a file that root has made in a service's directory to the service, which could not open it otherwise. Only

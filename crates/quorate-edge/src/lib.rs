@@ -24,5 +24,7 @@ pub mod random;
 pub mod rate;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "sql")]
+pub mod sql;
 #[cfg(any(feature = "server", feature = "tls"))]
 pub mod stop;

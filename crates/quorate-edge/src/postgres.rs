@@ -90,7 +90,7 @@ fn parse(url: &str) -> Result<Config> {
 }
 
 /// What is wrong with the database, for whoever runs it.
-fn explain(error: &postgres::Error) -> Error {
+pub(crate) fn explain(error: &postgres::Error) -> Error {
     let (what, next) = match error.as_db_error() {
         Some(refusal) => (
             format!("the shared database refuses: {} ({})", refusal.message(), refusal.code().code()),

@@ -82,7 +82,7 @@ fn a_product_key_that_the_pack_is_not_for_is_refused() {
 /// Only the vendor can tell its own key from another vendor's with the same number, and does at once.
 #[test]
 fn another_vendors_key_with_the_same_number_gets_no_confirmation_id() {
-    let mut site = Site::new();
+    let site = Site::new();
     let other_vendor = Site::of_vendor("fabrikam", SERVICE);
     assert_eq!(other_vendor.key.id(), site.key.id());
     let installed = site.install(&other_vendor.key.reveal(), &site.pack);

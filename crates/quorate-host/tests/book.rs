@@ -343,7 +343,7 @@ impl Network {
         assert_eq!(stderr(&self.run(number, &["ipk", &key, "--pack", &pack])), "");
         let shown = stdout(&self.run(number, &["dti"]));
         let spoken = self.site.vendor.confirm(&shown.lines().nth(1).unwrap().parse().unwrap()).unwrap();
-        assert_eq!(stderr(&self.run(number, &["atp", &spoken.to_string()])), "");
+        assert_eq!(stderr(&self.run(number, &["atp", &spoken.confirmation_id.to_string()])), "");
         let mut command = self.command(number);
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         Host::start(command)

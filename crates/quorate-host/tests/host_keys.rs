@@ -17,7 +17,9 @@ use quorate_host::report;
 use quorate_host::server::Options;
 use quorate_host::store::Store;
 use quorate_proto::v1::ActivateRequest;
-use quorate_vendor::service::{self, Service};
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::Service;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -26,10 +28,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[tokio::test]
 async fn a_newer_pack_leaves_the_host_activated() {
-    let mut site = Site::activated();
+    let site = Site::activated();
     let host = site.serve(&[]);
     let installation_id = site.installation_id();
-    site.vendor.import(service::read_products(Path::new(PRODUCTS)).unwrap()).unwrap();
+    site.vendor.import(products::read_products(Path::new(PRODUCTS)).unwrap()).unwrap();
     let newer = site.vendor.pack(site.key.id(), 3).unwrap();
     let newer = site.write("newer.pack", newer.as_bytes());
     let catalog = || {
@@ -93,7 +95,7 @@ fn all_is_all_in_any_case() {
 
 #[tokio::test]
 async fn a_copied_host_answers_nobody_until_it_is_activated_there() {
-    let mut site = Site::new();
+    let site = Site::new();
     let machine = |name: &str| {
         let text = format!("name = {name:?}\nkind = \"physical\"\n[readings]\nmachine-id = [{name:?}]\n");
         site.write(&format!("{name}.toml"), text.as_bytes()).display().to_string()
@@ -109,7 +111,7 @@ async fn a_copied_host_answers_nobody_until_it_is_activated_there() {
         shown.lines().nth(1).unwrap().to_owned()
     };
     let first = installed(&site, &here);
-    let spoken = site.vendor.confirm(&first.parse().unwrap()).unwrap().to_string();
+    let spoken = site.vendor.confirm(&first.parse().unwrap()).unwrap().confirmation_id.to_string();
     assert_eq!(stderr(&site.run(&["--machine", &here, "atp", &spoken])), "");
     assert!(stdout(&site.run(&["--machine", &here, "dlv"])).contains("License Status: Licensed\n"));
 
@@ -144,7 +146,7 @@ async fn a_copied_host_answers_nobody_until_it_is_activated_there() {
 
     let second = installed(&site, &elsewhere);
     assert_ne!(first, second);
-    let spoken = site.vendor.confirm(&second.parse().unwrap()).unwrap().to_string();
+    let spoken = site.vendor.confirm(&second.parse().unwrap()).unwrap().confirmation_id.to_string();
     assert_eq!(stderr(&site.run(&["--machine", &elsewhere, "atp", &spoken])), "");
     until("it answers", async || site.send(host.address, request()).await.is_ok()).await;
 }
@@ -172,10 +174,10 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
 
     // The pack's other slots have ended as well: the desk does not hand them out.
     let directory = site.directory.path().join("vendor");
-    let mut vendor = Service::open(&directory, Clock::new(later)).unwrap();
+    let vendor = Service::open(&directory, Clock::new(later)).unwrap();
     assert_eq!(vendor.confirm(&fresh).unwrap_err().code, Code::SlotsUsedUp);
     let pack = vendor.pack(site.key.id(), 1).unwrap();
-    let spoken = vendor.confirm(&fresh).unwrap().to_string();
+    let spoken = vendor.confirm(&fresh).unwrap().confirmation_id.to_string();
     let hardware = key(&store).installed.hardware.clone();
     keys::install(&mut store, &site.key.reveal(), &pack, &hardware, later()).unwrap();
     let installed = key(&store);
@@ -196,18 +198,19 @@ async fn a_key_that_ends_leaves_the_place_to_another() {
     };
     let hardware = Components::default();
     let mut store = Store::open_or_create(&site.host_directory()).unwrap();
-    let mut vendor = Service::open(&directory, Clock::system()).unwrap();
+    let vendor = Service::open(&directory, Clock::system()).unwrap();
     let products = std::fs::read_to_string(PRODUCTS).unwrap();
     let name = "name = \"Contoso Office host keys\"";
     for validity in ["30d", "1825d"] {
         let products = products.replace(name, &format!("{name}\ncertificate-validity = {validity:?}"));
         let products = site.write("products.toml", products.as_bytes());
-        vendor.import(service::read_products(&products).unwrap()).unwrap();
-        let key = vendor.issue_keys(common::HOST_KEYS, 1, "").unwrap().remove(0);
+        vendor.import(products::read_products(&products).unwrap()).unwrap();
+        let key = vendor.issue_few(&Issue::of(common::HOST_KEYS, 1)).unwrap().remove(0);
         let pack = vendor.pack(key.id(), 1).unwrap();
         let now = Clock::system().now();
         let installed = keys::install(&mut store, &key.reveal(), &pack, &hardware, now).unwrap();
-        let spoken = vendor.confirm(&installed.installed.installation_id).unwrap().to_string();
+        let spoken =
+            vendor.confirm(&installed.installed.installation_id).unwrap().confirmation_id.to_string();
         keys::confirm(&mut store, installed, &spoken, now).unwrap();
     }
 

@@ -14,7 +14,8 @@ use quorate_edge::server;
 use quorate_host::keys::{self, HostKey};
 use quorate_host::server::Options;
 use quorate_host::store::Store;
-use quorate_vendor::service::{self, Service};
+use quorate_vendor::products;
+use quorate_vendor::service::Service;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,12 +52,12 @@ async fn a_certificate_is_renewed_when_a_third_of_its_time_is_left() {
 
     // What came by telephone later is not renewed online.
     let key = HostKey::select(&store, None, clock.now()).unwrap();
-    let mut vendor = Service::open(&site.directory.path().join("vendor"), clock.clone()).unwrap();
+    let vendor = Service::open(&site.directory.path().join("vendor"), clock.clone()).unwrap();
     let pack = vendor.pack(key.installed.id, 1).unwrap();
     let hardware = Components::default();
     let key = keys::install(&mut store, &site.key.reveal(), &pack, &hardware, clock.now()).unwrap();
     assert!(keys::renewal(&store, &key.installed).unwrap().is_some());
-    let spoken = vendor.confirm(&key.installed.installation_id).unwrap().to_string();
+    let spoken = vendor.confirm(&key.installed.installation_id).unwrap().confirmation_id.to_string();
     let key = keys::confirm(&mut store, key, &spoken, clock.now()).unwrap();
     assert_eq!(keys::renewal(&store, &key.installed).unwrap(), None);
     hands.store(Interval::days(32 + 29).as_seconds(), Ordering::Relaxed);
@@ -70,7 +71,7 @@ async fn a_renewal_that_fails_is_not_tried_again_at_once() {
     assert_eq!(stderr(&unreachable.install(&unreachable.key.reveal(), &unreachable.pack)), "");
     let spoken = unreachable.confirmation_id();
     assert_eq!(stderr(&unreachable.run(&["atp", &spoken])), "");
-    let mut refused = Site::online().await;
+    let refused = Site::online().await;
     let id = refused.key.id();
     refused.vendor.block_key(id).unwrap();
     // With the refusal comes the list that says so, which is news, once.
@@ -88,7 +89,7 @@ async fn a_renewal_that_fails_is_not_tried_again_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_vendor_refuses_leaves_the_host_as_it_is() {
     let (hands, clock) = played();
-    let (mut site, mut store) = activated_online(&clock).await;
+    let (site, mut store) = activated_online(&clock).await;
     site.vendor.block_key(site.key.id()).unwrap();
     let first = certificate_end(&store, &clock);
     hands.store(Interval::days(25).as_seconds(), Ordering::Relaxed);
@@ -115,7 +116,7 @@ async fn activated_online(clock: &Clock) -> (Site, Store) {
     let products = std::fs::read_to_string(Path::new(PRODUCTS)).unwrap();
     let products = products.replace(name, &format!("{name}\ncertificate-validity = \"30d\""));
     let products = site.write("products.toml", products.as_bytes());
-    site.vendor.import(service::read_products(&products).unwrap()).unwrap();
+    site.vendor.import(products::read_products(&products).unwrap()).unwrap();
     let key = site.issue(HOST_KEYS);
     let pack = site.vendor.pack(key.id(), 1).unwrap();
     site.key = key;

@@ -80,7 +80,7 @@ async fn a_running_host_hears_that_its_key_was_taken_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_asks_for_news_when_it_starts() {
-    let mut site = Site::online().await;
+    let site = Site::online().await;
     site.vendor.block_key(site.key.id()).unwrap();
     let host = site.serve(&[]);
     until("the key is revoked", async || is_revoked(&site, host.address).await).await;
@@ -89,7 +89,7 @@ async fn a_host_asks_for_news_when_it_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_activation_that_is_refused_brings_the_news_too() {
-    let mut site = Site::online().await;
+    let site = Site::online().await;
     let host = site.serve(&[]);
     assert_eq!(site.ask(1, host.address).await, Ok(1));
     site.vendor.block_key(site.key.id()).unwrap();

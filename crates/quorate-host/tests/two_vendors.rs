@@ -95,7 +95,7 @@ async fn a_vendor_whose_key_is_removed_leaves_the_other_at_work() {
 /// A customer of Contoso, on whose host a key of Fabrikam is activated as well, by telephone; and Fabrikam.
 fn customer_of_two_vendors() -> (Site, Site) {
     let contoso = Site::activated();
-    let mut fabrikam = Site::of_vendor("fabrikam", "https://activation.fabrikam.example");
+    let fabrikam = Site::of_vendor("fabrikam", "https://activation.fabrikam.example");
     assert_eq!(stderr(&contoso.install(&fabrikam.key.reveal(), &fabrikam.pack)), "");
     // Number, edition and last five characters are the same as of the other vendor's key.
     contoso.refuses(
@@ -115,7 +115,7 @@ fn customer_of_two_vendors() -> (Site, Site) {
     assert_eq!(stderr(&told), "");
     let shown = stdout(&told);
     let installation_id = shown.lines().nth(1).unwrap().parse().unwrap();
-    let spoken = fabrikam.vendor.confirm(&installation_id).unwrap().to_string();
+    let spoken = fabrikam.vendor.confirm(&installation_id).unwrap().confirmation_id.to_string();
     assert_eq!(stderr(&contoso.run(&["atp", &spoken, &name])), "");
     (contoso, fabrikam)
 }

@@ -17,7 +17,8 @@ use quorate_core::{Code, Error, Result};
 use quorate_edge::problem::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The routes over a service.
 pub fn router(service: Service) -> Router {
@@ -29,16 +30,16 @@ pub fn router(service: Service) -> Router {
         .fallback(async || Answer::<()>(Err(nothing_here())))
         .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(Shared(Arc::new(Mutex::new(service))))
+        .with_state(Shared { service: Arc::new(service), turns: Arc::new(Semaphore::new(AT_A_TIME)) })
 }
 
 async fn activate_host(service: State<Shared>, body: Body) -> Response {
-    let activate = |service: &mut Service, request: &HostActivationRequest| service.activate_host(request);
+    let activate = |service: &Service, request: &HostActivationRequest| service.activate_host(request);
     activated(service, body, "host", |request| request.installation_id.key(), activate).await
 }
 
 async fn activate_key(service: State<Shared>, body: Body) -> Response {
-    let activate = |service: &mut Service, request: &KeyActivationRequest| service.activate_key(request);
+    let activate = |service: &Service, request: &KeyActivationRequest| service.activate_key(request);
     activated(service, body, "machine", |request| request.installation_id.key(), activate).await
 }
 
@@ -48,7 +49,7 @@ async fn activated<Q: DeserializeOwned + Send + 'static, A: Serialize + Send + '
     body: Body,
     who: &'static str,
     key: impl FnOnce(&Q) -> KeyId,
-    activate: impl FnOnce(&mut Service, &Q) -> Result<A> + Send + 'static,
+    activate: impl FnOnce(&Service, &Q) -> Result<A> + Send + 'static,
 ) -> Response {
     let body = match body {
         Ok(body) => body,
@@ -88,20 +89,22 @@ fn document(jws: Result<String>) -> Response {
 
 type Body = std::result::Result<Bytes, BytesRejection>;
 
-/// The service, one caller at a time: it waits for the disk, so it is kept off the network's threads.
+/// The service, a few callers at a time: it waits for the database, so it is kept off the network's threads.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Service>>);
+struct Shared {
+    service: Arc<Service>,
+    turns: Arc<Semaphore>,
+}
 
 impl Shared {
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Service) -> Result<T> + Send + 'static,
+        question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let service = Arc::clone(&self.0);
-        let answer = tokio::task::spawn_blocking(move || {
-            // Every change is a transaction, so a panic elsewhere has left nothing half-done.
-            question(&mut service.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        let service = Arc::clone(&self.service);
+        let answer = tokio::task::spawn_blocking(move || question(&service));
         answer.await.unwrap_or_else(|error| {
             Err(Error::new(Code::Internal, format!("a request failed ({error})"), "please report this"))
         })
@@ -134,11 +137,15 @@ fn status(code: Code) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         Code::ProofInvalid | Code::KeyBlocked => StatusCode::FORBIDDEN,
-        Code::KeyUnknown | Code::NotSetUp => StatusCode::NOT_FOUND,
+        Code::KeyUnknown | Code::CustomerUnknown | Code::CertificateUnknown | Code::NotSetUp => {
+            StatusCode::NOT_FOUND
+        }
         Code::ActivationsUsedUp | Code::MachinesUsedUp | Code::SlotsUsedUp | Code::ProductKeyUnsuited => {
             StatusCode::CONFLICT
         }
-        Code::Unwritable | Code::DiskFull | Code::StoreDamaged => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unwritable | Code::DiskFull | Code::StoreDamaged | Code::DatabaseUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -163,5 +170,7 @@ const PATHS: &str = "the requests are POST /v1/host-activations, POST /v1/activa
                      GET /v1/revocations";
 const COMPARE: &str = "compare it with the documentation of the requests (docs/protocol.md)";
 
+/// How many wait for the database at a time, each with a connection of its own.
+const AT_A_TIME: usize = 8;
 /// A host activation, the larger of the two, is below 2 KB.
 const LARGEST_BODY: usize = 64 * 1024;

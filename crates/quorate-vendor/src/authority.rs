@@ -10,9 +10,10 @@ use quorate_core::license_pack::Credential;
 use quorate_core::signed::{Document, Signer};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::files::{self, Access};
+use quorate_edge::random;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::sign::CertifiedKey;
@@ -132,14 +133,15 @@ impl Authority {
         self.documents.sign(document)
     }
 
-    /// Certifies a host's public key, from its signing request in DER.
+    /// Certifies a host's public key, from its signing request in DER. With the chain comes the serial number by which
+    /// the certificate is revoked.
     pub fn certify_host(
         &self,
         signing_request: &[u8],
         entitlement: &Entitlement,
         validity: Interval,
         now: Timestamp,
-    ) -> Result<Vec<CertificateDer<'static>>> {
+    ) -> Result<(Vec<CertificateDer<'static>>, String)> {
         let request = rcgen::CertificateSigningRequestParams::from_der(&signing_request.into())
             .ok()
             .filter(|request| request.public_key.algorithm() == &PKCS_ECDSA_P256_SHA256)
@@ -153,17 +155,17 @@ impl Authority {
         self.chain(Role::Host, &request.public_key, entitlement, validity, now)
     }
 
-    /// Makes a complete credential, for a slot of a license pack.
+    /// Makes a complete credential, for a slot of a license pack, and gives its serial number with it.
     pub fn credential(
         &self,
         role: Role,
         entitlement: &Entitlement,
         validity: Interval,
         now: Timestamp,
-    ) -> Result<Credential> {
+    ) -> Result<(Credential, String)> {
         let key = new_key()?;
-        let chain = self.chain(role, &key, entitlement, validity, now)?;
-        Ok(Credential { chain, private_key: Zeroizing::new(key.serialize_der()) })
+        let (chain, serial) = self.chain(role, &key, entitlement, validity, now)?;
+        Ok((Credential { chain, private_key: Zeroizing::new(key.serialize_der()) }, serial))
     }
 
     /// A TLS configuration for the vendor's own service under `name`, certified by the activation CA.
@@ -187,8 +189,10 @@ impl Authority {
         entitlement: &Entitlement,
         validity: Interval,
         now: Timestamp,
-    ) -> Result<Vec<CertificateDer<'static>>> {
+    ) -> Result<(Vec<CertificateDer<'static>>, String)> {
         let mut params = end_entity_params(&role.server_name(&self.vendor))?;
+        let serial = serial_number();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.extended_key_usages = vec![match role {
             Role::Host => ExtendedKeyUsagePurpose::ServerAuth,
             Role::Issuer | Role::Machine => ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec()),
@@ -197,8 +201,16 @@ impl Authority {
             vec![CustomExtension::from_oid_content(ENTITLEMENT_OID, entitlement.to_der()?)];
         valid(&mut params, now, validity);
         let certificate = params.signed_by(key, &self.ca).map_err(internal)?;
-        Ok(vec![certificate.der().clone(), self.ca_certificate.clone()])
+        let serial = serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((vec![certificate.der().clone(), self.ca_certificate.clone()], serial))
     }
+}
+
+/// A serial number that nobody can foresee, positive and of the same length always (RFC 5280, 4.1.2.2).
+fn serial_number() -> [u8; 16] {
+    let mut serial: [u8; 16] = random::bytes();
+    serial[0] = serial[0] & 0x3f | 0x40;
+    serial
 }
 
 /// A path without links, also when the last part of it is not there yet.

@@ -1,19 +1,26 @@
 //! The command line of `quorate-vendor`.
 
+mod keys;
+mod output;
+
 use crate::api;
 use crate::authority::{self, Directories};
+use crate::products;
 use crate::service::{self, Service, Vendor};
+use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
 use clap::{Parser, Subcommand};
+use keys::{CustomerCommand, KeyCommand, KeyName};
+use output::Output;
 use quorate_core::Result;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
-use quorate_core::product_key::KeyId;
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::help_files::HelpFiles;
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files::{self, Access};
 use quorate_edge::server::{self, Limits};
+use quorate_edge::sql::Location;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
@@ -37,6 +44,13 @@ struct Arguments {
         global = true
     )]
     dir: PathBuf,
+    /// The vendor's PostgreSQL, in place of the database in its directory: a connection string, or "@FILE" for a file that
+    /// holds one.
+    #[arg(long, value_name = "URL", env = "QUORATE_VENDOR_DATABASE", hide_env_values = true, global = true)]
+    database: Option<String>,
+    /// Print the result as one JSON document.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -63,10 +77,25 @@ enum Command {
         #[command(subcommand)]
         command: ProductCommand,
     },
+    /// Customers, to whom keys are issued.
+    Customer {
+        #[command(subcommand)]
+        command: CustomerCommand,
+    },
     /// Product keys.
     Key {
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Certificates of hosts that are revoked.
+    Certificate {
+        #[command(subcommand)]
+        command: CertificateCommand,
+    },
+    /// Who did what and when.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// Write what the product ships with: the vendor root and the signed catalog.
     Catalog {
@@ -74,15 +103,15 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// Make a license pack for a host key, a MAK or a retail key: for activation by telephone.
+    /// Write the license pack of a host key, a MAK or a retail key, for activation by telephone; made as far as it lacks
+    /// slots.
     Pack {
-        /// The key's id, as `key list` shows it.
-        #[arg(value_name = "KEY_ID")]
-        key: String,
+        #[command(flatten)]
+        key: KeyName,
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// How many activations by telephone the pack is good for.
+        /// How many activations by telephone the pack is good for at least.
         #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
         slots: u32,
     },
@@ -115,29 +144,46 @@ enum ProductCommand {
         /// The product file, TOML.
         file: PathBuf,
     },
+    /// What a product file would change, without changing it.
+    Diff {
+        /// The product file, TOML.
+        file: PathBuf,
+    },
+    /// List every catalog that was signed.
+    History,
+    /// Print the products of a catalog as a product file.
+    Export {
+        /// The catalog; the newest, unless told.
+        #[arg(long, value_name = "NUMBER")]
+        number: Option<u64>,
+    },
 }
 
 #[derive(Subcommand)]
-enum KeyCommand {
-    /// Issue product keys. They are shown this once: only what verifies them is kept.
-    Issue {
-        /// The key group's number.
-        #[arg(long, value_name = "NUMBER")]
-        group: u16,
-        /// For whom.
-        #[arg(long, value_name = "NAME", default_value = "")]
-        customer: String,
-        /// How many.
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        count: u32,
+enum CertificateCommand {
+    /// Revoke the certificate of one host; the key's other hosts go on.
+    Revoke {
+        /// The certificate's serial number in hexadecimal, as `key show` lists it.
+        #[arg(value_name = "SERIAL")]
+        certificate: String,
     },
-    /// List the keys by id and last five characters.
+    /// List the revoked certificates.
     List,
-    /// Take a key back.
-    Block {
-        /// The key's id, as `key list` shows it.
-        #[arg(value_name = "KEY_ID")]
-        key: String,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// List the entries, the newest last.
+    List {
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        most: u32,
+    },
+    /// Follow the chain of hashes from the first entry to the last.
+    Verify {
+        /// The hash of an entry, as it was kept elsewhere: it must be there still.
+        #[arg(long, value_name = "SHA-256")]
+        hash: Option<String>,
     },
 }
 
@@ -152,82 +198,68 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
-    let dir = arguments.dir;
-    let open = || Service::open(&dir, clock.clone());
+    let (dir, json) = (arguments.dir, arguments.json);
+    let database = match &arguments.database {
+        Some(given) => Location::given(given)?,
+        None => service::own_database(&dir),
+    };
+    let open = || Service::open_in(&dir, &database, clock.clone());
+    let mut output = Output { out, json };
     match arguments.command {
         Command::Init { vendor, name, url, root_dir } => {
             let directories = Directories { service: dir.clone(), root: root_dir.clone() };
-            Service::create(&directories, &Vendor { id: vendor.clone(), name: name.clone(), url }, clock)?;
+            let new = Vendor { id: vendor.clone(), name: name.clone(), url };
+            Service::create_in(&directories, &database, &new, clock)?;
             let root = open()?.authority().root().fingerprint();
-            print(
-                out,
-                &format!(
+            let document =
+                serde_json::json!({ "vendor": vendor, "name": name, "root-sha256": root.to_string() });
+            output.say(&document, || {
+                format!(
                     "Vendor {vendor} ({name}) is set up in {}.\n\
                      Root SHA-256: {root}\n\
                      The root's key is in {}. Move that directory to where no network reaches it.\n\
                      next: quorate-vendor product import FILE",
                     dir.display(),
                     root_dir.display()
-                ),
-            )
+                )
+            })
         }
-        Command::Product { command: ProductCommand::Import { file } } => {
-            let products = service::read_products(&file)?;
-            let catalog = open()?.import(products)?;
-            let products = &catalog.products;
-            print(
-                out,
-                &format!(
-                    "Catalog {}: {} applications, {} SKUs, {} key groups.\n\
-                     next: quorate-vendor key issue --group NUMBER",
-                    catalog.number,
-                    products.applications.len(),
-                    products.skus.len(),
-                    products.key_groups.len()
-                ),
-            )
-        }
-        Command::Key { command: KeyCommand::Issue { group, customer, count } } => {
-            for key in open()?.issue_keys(group, count, &customer)? {
-                print(out, &format!("{}  {}", key.id(), key.reveal()))?;
-            }
-            Ok(())
-        }
-        Command::Key { command: KeyCommand::List } => {
-            for key in open()?.keys()? {
-                let blocked = if key.blocked { "  blocked" } else { "" };
-                let customer = if key.customer.is_empty() { "-" } else { &key.customer };
-                print(out, &format!("{}  …{}  {:.0}  {customer}{blocked}", key.id, key.partial, key.issued))?;
-            }
-            Ok(())
-        }
-        Command::Key { command: KeyCommand::Block { key } } => {
-            // Read here, since clap would repeat what it can't read, and that may be a product key.
-            let key: KeyId = key.parse()?;
-            open()?.block_key(key)?;
-            print(
-                out,
-                &format!(
-                    "Product key {key} is blocked and activates nothing more; what it activated learns it at its next request."
-                ),
-            )
-        }
-        Command::Catalog { out: directory } => write_catalog(&open()?, &directory, out),
+        Command::Product { command } => product(command, &open()?, &mut output),
+        Command::Customer { command } => command.run(&open()?, &mut output),
+        Command::Key { command } => command.run(&open()?, &mut output),
+        Command::Certificate { command } => certificate(command, &open()?, &mut output),
+        Command::Audit { command } => audit(command, &open()?, &mut output),
+        Command::Catalog { out: directory } => write_catalog(&open()?, &directory, output.out),
         Command::Pack { key, out: file, slots } => {
-            let key: KeyId = key.parse()?;
-            let pack = open()?.pack(key, slots)?;
+            let (key, service) = (key.id()?, open()?);
+            let pack = service.pack(key, slots)?;
             files::write(&file, pack.as_bytes(), Access::Private)?;
-            print(out, &format!("{} is good for {slots} activations of {key} by telephone.", file.display()))
+            let usage = service.usage(key)?;
+            output.say(&UsageView::from(&usage), || {
+                format!(
+                    "{} is good for {} activations of {key} by telephone.",
+                    file.display(),
+                    usage.slots_left
+                )
+            })
         }
         Command::Confirm { installation_id } => {
             let installation_id: InstallationId = installation_id.concat().parse()?;
-            let confirmation_id = open()?.confirm(&installation_id)?.to_string();
-            for (letter, group) in ('A'..).zip(confirmation_id.split('-')) {
-                print(out, &format!("{letter}  {group}"))?;
-            }
-            print(out, &format!("Confirmation ID: {confirmation_id}"))
+            let confirmed = open()?.confirm(&installation_id)?;
+            let confirmation_id = confirmed.confirmation_id.to_string();
+            let usage = UsageView::from(&confirmed.usage);
+            let document = ConfirmedView { confirmation_id: confirmation_id.clone(), usage };
+            output.say(&document, || {
+                let groups = ('A'..).zip(confirmation_id.split('-'));
+                let groups = groups.map(|(letter, group)| format!("{letter}  {group}\n"));
+                format!(
+                    "{}\n{}Confirmation ID: {confirmation_id}",
+                    output::usage(&confirmed.usage),
+                    groups.collect::<String>()
+                )
+            })
         }
-        Command::HelpFiles(files) => files.write::<Arguments>(out),
+        Command::HelpFiles(files) => files.write::<Arguments>(output.out),
         Command::Serve { listen, tls_certificate, tls_key } => {
             command_line::start_log();
             let service = open()?;
@@ -243,6 +275,97 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 tracing::info!(%address, "the activation service is listening");
                 serve(service, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
+            })
+        }
+    }
+}
+
+fn product<W: Write>(command: ProductCommand, service: &Service, output: &mut Output<'_, W>) -> Result<()> {
+    match command {
+        ProductCommand::Import { file } => {
+            let current = service.import(products::read_products(&file)?)?;
+            let (number, products) = (current.catalog.number, &current.catalog.products);
+            let (applications, skus, groups) =
+                (products.applications.len(), products.skus.len(), products.key_groups.len());
+            let document = serde_json::json!({
+                "number": number, "applications": applications, "skus": skus, "key-groups": groups
+            });
+            output.say(&document, || {
+                format!(
+                    "Catalog {number}: {applications} applications, {skus} SKUs, {groups} key groups.\n\
+                     next: quorate-vendor key issue --group NUMBER"
+                )
+            })
+        }
+        ProductCommand::Diff { file } => {
+            let differences = service.differences(&products::read_products(&file)?)?;
+            let lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            let views: Vec<_> = differences.into_iter().map(DifferenceView::from).collect();
+            output.say(&serde_json::json!({ "differences": views }), || match lines.is_empty() {
+                true => "Nothing differs from the newest catalog.".to_owned(),
+                false => lines.join("\n"),
+            })
+        }
+        ProductCommand::History => {
+            let catalogs = service.catalogs()?;
+            let lines: Vec<String> =
+                catalogs.iter().map(|entry| format!("catalog {}  {:.0}", entry.number, entry.at)).collect();
+            let views: Vec<_> = catalogs.into_iter().map(CatalogView::from).collect();
+            output.say(&serde_json::json!({ "catalogs": views }), || lines.join("\n"))
+        }
+        ProductCommand::Export { number } => {
+            let file = service.product_file(number)?;
+            output.say(&serde_json::json!({ "toml": file }), || file.trim_end().to_owned())
+        }
+    }
+}
+
+fn certificate<W: Write>(
+    command: CertificateCommand,
+    service: &Service,
+    output: &mut Output<'_, W>,
+) -> Result<()> {
+    if let CertificateCommand::Revoke { certificate } = &command {
+        service.revoke_certificate(certificate)?;
+    }
+    let revoked = service.revoked_certificates()?;
+    output.say(&serde_json::json!({ "revoked": revoked }), || match &command {
+        CertificateCommand::Revoke { .. } => {
+            "The certificate is revoked; its host answers nobody once it has the next revocation list, and no \
+             client that has seen that list believes it."
+                .to_owned()
+        }
+        CertificateCommand::List => Vec::from_iter(revoked.iter().map(String::as_str)).join("\n"),
+    })
+}
+
+fn audit<W: Write>(command: AuditCommand, service: &Service, output: &mut Output<'_, W>) -> Result<()> {
+    match command {
+        AuditCommand::List { most } => {
+            let mut entries = service.audit(None, most)?;
+            entries.reverse();
+            let lines: Vec<String> = entries
+                .iter()
+                .map(|entry| {
+                    let (number, action, subject) = (entry.number, &entry.action, &entry.subject);
+                    format!(
+                        "{number:>6}  {:.0}  {}  {action}  {subject}  {}",
+                        entry.at, entry.who, entry.detail
+                    )
+                })
+                .collect();
+            let views: Vec<_> = entries.into_iter().map(AuditView::from).collect();
+            output.say(&serde_json::json!({ "entries": views }), || lines.join("\n"))
+        }
+        AuditCommand::Verify { hash } => {
+            let last = service.verify_audit(hash.as_deref())?;
+            let (entries, hash) = last.map_or((0, String::new()), |last| (last.number, last.hash));
+            output.say(&serde_json::json!({ "entries": entries, "hash": hash }), || {
+                format!(
+                    "{entries} entries, none changed and none missing.\n\
+                     Hash of the last: {hash}\n\
+                     Keep it elsewhere, and give it next time: quorate-vendor audit verify --hash {hash}"
+                )
             })
         }
     }

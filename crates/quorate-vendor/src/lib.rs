@@ -1,7 +1,8 @@
 //! The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
-//! keeps what has been decided, [`service`] decides, together with [`activations`]. [`api`] puts the service on HTTPS, [`command`] at the
+//! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
+//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`api`] puts the service on HTTPS, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
@@ -9,7 +10,15 @@
 
 pub mod activations;
 pub mod api;
+pub mod audit;
 pub mod authority;
 pub mod command;
+pub mod customers;
+pub mod keys;
+pub mod phone;
+pub mod products;
+pub mod revocation;
+mod rights;
 pub mod service;
 pub mod store;
+pub mod view;

@@ -1,32 +1,34 @@
 //! The service: what the vendor says of its products and keys, kept and signed.
 //!
 //! Used by the HTTPS interface and by the command line alike. Each method is one thing that somebody asks of
-//! a vendor, and either happens whole or not at all. What counts before it decides (the next number, the hosts
-//! that a key has left) holds a lock meanwhile, since commands run beside the service. What keys
-//! are worth, [`crate::activations`] decides.
+//! a vendor, and either happens whole or not at all: what it decides by and what it writes are of one turn at the
+//! database, in which nobody else changes anything, in this program or another. What it did is in the audit log with it.
+//! This file is the vendor itself; the methods are where their subjects are ([`crate::products`], [`crate::keys`],
+//! [`crate::customers`], [`crate::activations`], [`crate::phone`], [`crate::revocation`], [`crate::audit`]).
 
 use crate::authority::{Authority, Directories};
-use crate::store::{KeyRecord, Store};
-use quorate_core::catalog::{Catalog, KeyGroup, Products};
+use crate::store::{self, audit, catalogs};
+use quorate_core::catalog::Catalog;
 use quorate_core::identifier::VendorId;
-use quorate_core::product_key::{KeyId, ProductKey};
-use quorate_core::revocation::RevocationList;
-use quorate_core::{Code, Error, Result, signed};
+use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
-use quorate_edge::{files, random};
+use quorate_edge::files;
+use quorate_edge::sql::{Location, Session, Sql};
 use rustls::pki_types::ServerName;
 use std::net::Ipv6Addr;
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// A vendor that has been set up.
+/// A vendor that has been set up, as somebody uses it: what he changes is noted under his name.
+#[derive(Clone)]
 pub struct Service {
-    pub(crate) authority: Authority,
-    pub(crate) store: Store,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) sql: Arc<Sql>,
     pub(crate) clock: Clock,
-    pub(crate) lock: PathBuf,
-    /// The newest revocation list that was signed, by its number.
-    revocations: Option<(u64, String)>,
+    settings: Arc<Settings>,
+    signed: Arc<Mutex<Signed>>,
+    by: Actor,
 }
 
 /// Who the vendor is.
@@ -40,17 +42,89 @@ pub struct Vendor {
     pub url: String,
 }
 
+/// Who changes something, as the audit log says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(String);
+
+impl Actor {
+    /// Somebody at the command line of the service's machine, by the name under which the system knows him.
+    pub fn command_line() -> Self {
+        let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        Self(format!(
+            "command line ({})",
+            user.filter(|user| !user.is_empty()).as_deref().unwrap_or("unknown")
+        ))
+    }
+
+    /// The service, for a host or a machine that has proven its right.
+    pub fn service() -> Self {
+        Self("service".to_owned())
+    }
+
+    /// Somebody by this name.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+}
+
+/// One turn at the database: looks, decides, writes, and notes what was done.
+pub(crate) struct Turn<'t, 'c> {
+    pub(crate) session: &'t mut Session<'c>,
+    pub(crate) now: Timestamp,
+    by: &'t Actor,
+}
+
+impl Turn<'_, '_> {
+    /// Notes what is done in the audit log.
+    pub(crate) fn note(&mut self, action: &str, subject: &str, detail: serde_json::Value) -> Result<()> {
+        let note = audit::Note { at: self.now, who: &self.by.0, action, subject, detail: &detail };
+        audit::add(self.session, &note)
+    }
+}
+
+struct Settings {
+    name: String,
+    url: String,
+}
+
+/// The newest documents that were signed or verified here, so that each is once.
+#[derive(Default)]
+struct Signed {
+    catalog: Option<Arc<Current>>,
+    revocations: Option<(u64, String)>,
+}
+
+/// The newest catalog.
+#[derive(Debug)]
+pub struct Current {
+    /// As it was signed.
+    pub jws: String,
+    /// What it says.
+    pub catalog: Catalog,
+}
+
 impl Service {
-    /// Sets a vendor up: certificates and an empty database. Refuses to replace any that are there.
+    /// Sets a vendor up, with the database in its own directory. Refuses to replace any that are there.
     pub fn create(directories: &Directories, vendor: &Vendor, clock: &Clock) -> Result<()> {
+        Self::create_in(directories, &own_database(&directories.service), vendor, clock)
+    }
+
+    /// Sets a vendor up: certificates, and the tables in this database.
+    pub fn create_in(
+        directories: &Directories,
+        database: &Location,
+        vendor: &Vendor,
+        clock: &Clock,
+    ) -> Result<()> {
         service_host(&vendor.url)?;
         directories.check()?;
         files::make_private_directory(&directories.service)?;
         let _alone = files::lock(&directories.service.join(LOCK))?;
-        let database = directories.service.join(DATABASE);
         let mut made = directories.files();
-        // A journal that is left over would be taken for the new database's own.
-        made.extend([DATABASE, "vendor.db-wal", "vendor.db-shm"].map(|name| directories.service.join(name)));
+        if let Location::File(database) = database {
+            // A journal that is left over would be taken for the new database's own.
+            made.extend(["db", "db-wal", "db-shm"].map(|extension| database.with_extension(extension)));
+        }
         if let Some(path) = made.iter().find(|path| path.exists()) {
             return Err(Error::new(
                 Code::AlreadyThere,
@@ -61,7 +135,7 @@ impl Service {
         let settings =
             [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.as_str()), (URL, vendor.url.as_str())];
         Authority::create(directories, &vendor.id, &vendor.name, clock.now())
-            .and_then(|()| Store::create(&database, &settings))
+            .and_then(|()| store::create(database, &settings))
             .inspect_err(|_| {
                 // Half a vendor would only be in the way of the next attempt.
                 for path in &made {
@@ -72,9 +146,31 @@ impl Service {
 
     /// Opens the vendor in this directory.
     pub fn open(directory: &Path, clock: Clock) -> Result<Self> {
-        let store = Store::open(&directory.join(DATABASE))?;
-        let authority = Authority::load(directory, store.setting(VENDOR)?.parse()?)?;
-        Ok(Self { authority, store, clock, lock: directory.join(LOCK), revocations: None })
+        Self::open_in(directory, &own_database(directory), clock)
+    }
+
+    /// Opens the vendor with the certificates in this directory and this database.
+    pub fn open_in(directory: &Path, database: &Location, clock: Clock) -> Result<Self> {
+        let sql = store::open(database, directory)?;
+        let (vendor, settings) = sql.read(|session| {
+            let settings =
+                Settings { name: store::setting(session, NAME)?, url: store::setting(session, URL)? };
+            Ok((store::setting(session, VENDOR)?, settings))
+        })?;
+        let authority = Authority::load(directory, vendor.parse()?)?;
+        Ok(Self {
+            authority: Arc::new(authority),
+            sql: Arc::new(sql),
+            clock,
+            settings: Arc::new(settings),
+            signed: Arc::default(),
+            by: Actor::command_line(),
+        })
+    }
+
+    /// The same vendor, as somebody else uses it.
+    pub fn by(&self, by: Actor) -> Self {
+        Self { by, ..self.clone() }
     }
 
     /// The certificates.
@@ -82,142 +178,96 @@ impl Service {
         &self.authority
     }
 
-    /// The host part of the service's URL: what its TLS certificate is made out for.
-    pub fn service_name(&self) -> Result<String> {
-        service_host(&self.store.setting(URL)?)
+    /// The vendor's name as people know it.
+    pub fn vendor_name(&self) -> &str {
+        &self.settings.name
     }
 
-    /// Signs a new catalog with these products, under the next number.
-    pub fn import(&mut self, products: Products) -> Result<Catalog> {
-        let _alone = files::lock(&self.lock)?;
-        let number = self.store.newest_catalog()?.map_or(1, |(number, _)| number + 1);
-        let catalog = Catalog {
-            vendor: self.authority.vendor().clone(),
-            vendor_name: self.store.setting(NAME)?,
-            number,
-            issued: self.clock.now(),
-            service_url: self.store.setting(URL)?,
-            products,
-        };
-        let jws = self.authority.sign(&catalog)?;
-        self.store.add_catalog(number, &jws)?;
-        Ok(catalog)
+    /// Where the service is reached.
+    pub fn url(&self) -> &str {
+        &self.settings.url
+    }
+
+    /// The host part of the service's URL: what its TLS certificate is made out for.
+    pub fn service_name(&self) -> Result<String> {
+        service_host(&self.settings.url)
     }
 
     /// The newest signed catalog.
     pub fn catalog_jws(&self) -> Result<String> {
-        self.store.newest_catalog()?.map(|(_, jws)| jws).ok_or_else(|| {
+        Ok(self.current()?.jws.clone())
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> Result<Catalog> {
+        Ok(self.current()?.catalog.clone())
+    }
+
+    /// The newest catalog, as it was signed and what it says.
+    pub fn current(&self) -> Result<Arc<Current>> {
+        self.sql.read(|session| self.catalog_in(session))
+    }
+
+    pub(crate) fn catalog_in(&self, session: &mut Session<'_>) -> Result<Arc<Current>> {
+        let newest = catalogs::newest(session)?.ok_or_else(|| {
             Error::new(
                 Code::NotSetUp,
                 "no products have been imported yet",
                 "`quorate-vendor product import FILE`",
             )
-        })
+        })?;
+        let known = self.signed().catalog.clone();
+        if let Some(known) = known.filter(|known| known.catalog.number == newest) {
+            return Ok(known);
+        }
+        let current = Arc::new(self.catalog_of(session, newest)?);
+        self.signed().catalog = Some(Arc::clone(&current));
+        Ok(current)
     }
 
-    /// The newest catalog.
-    pub fn catalog(&self) -> Result<Catalog> {
-        let jws = self.catalog_jws()?;
+    /// A catalog by its number.
+    pub(crate) fn catalog_of(&self, session: &mut Session<'_>, number: u64) -> Result<Current> {
+        let jws = catalogs::find(session, number)?.ok_or_else(|| {
+            Error::new(
+                Code::CatalogInvalid,
+                format!("there is no catalog {number}"),
+                "`quorate-vendor product history` shows those there are",
+            )
+        })?;
         let verified =
             signed::verify(&jws, self.authority.root(), self.authority.vendor(), self.clock.now())?;
-        Ok(verified.document)
+        Ok(Current { jws, catalog: verified.document })
     }
 
-    /// Issues product keys. They are returned this once and not kept.
-    pub fn issue_keys(&mut self, group: u16, count: u32, customer: &str) -> Result<Vec<ProductKey>> {
-        let _alone = files::lock(&self.lock)?;
-        let catalog = self.catalog()?;
-        key_group(&catalog, group)?;
-        let first = self.store.highest_serial(group)? + 1;
-        let issued = self.clock.now();
-        let keys = (0..count)
-            .map(|offset| {
-                Ok(ProductKey::new(KeyId::new(group, first.saturating_add(offset))?, random::bytes()))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let records: Vec<KeyRecord> = keys
-            .iter()
-            .map(|key| KeyRecord {
-                id: key.id(),
-                verifier: key.verifier(),
-                partial: key.partial(),
-                issued,
-                customer: customer.to_owned(),
-                blocked: false,
-            })
-            .collect();
-        self.store.add_keys(&records)?;
-        Ok(keys)
-    }
-
-    /// Every key that was issued.
-    pub fn keys(&self) -> Result<Vec<KeyRecord>> {
-        self.store.keys()
-    }
-
-    /// Takes a key back: it is activated no more, and hosts that have it stop at the next renewals.
-    pub fn block_key(&mut self, id: KeyId) -> Result<()> {
-        self.known_key(id)?;
-        self.store.block_key(id)
-    }
-
-    /// The newest signed revocation list. Each is signed once, however many ask for it.
-    pub fn revocations_jws(&mut self) -> Result<String> {
-        let newest = self.store.revocations_number()?;
-        if let Some((number, jws)) = &self.revocations
-            && *number == newest
-        {
-            return Ok(jws.clone());
+    /// The newest revocation list, made by `make` under its number when it is not known here.
+    pub(crate) fn signed_revocations(
+        &self,
+        number: u64,
+        make: impl FnOnce() -> Result<String>,
+    ) -> Result<String> {
+        let known = self.signed().revocations.clone();
+        if let Some((_, jws)) = known.filter(|(known, _)| *known == number) {
+            return Ok(jws);
         }
-        let (number, keys) = self.store.revocations()?;
-        let jws = self.authority.sign(&RevocationList {
-            vendor: self.authority.vendor().clone(),
-            number,
-            issued: self.clock.now(),
-            keys,
-            certificates: Default::default(),
-        })?;
-        self.revocations = Some((number, jws.clone()));
+        let jws = make()?;
+        self.signed().revocations = Some((number, jws.clone()));
         Ok(jws)
     }
 
-    pub(crate) fn known_key(&self, id: KeyId) -> Result<KeyRecord> {
-        self.store.key(id)?.ok_or_else(|| {
-            Error::new(
-                Code::KeyUnknown,
-                format!("product key {id} was not issued by this vendor"),
-                "compare the key with its certificate; `quorate-vendor key list` shows those issued",
-            )
-        })
+    /// Changes something in a turn of its own.
+    pub(crate) fn change<T>(&self, work: impl FnOnce(&mut Turn<'_, '_>) -> Result<T>) -> Result<T> {
+        self.sql.change(|session| work(&mut Turn { session, now: self.clock.now(), by: &self.by }))
     }
 
-    pub(crate) fn usable_key(&self, id: KeyId) -> Result<KeyRecord> {
-        let record = self.known_key(id)?;
-        if record.blocked {
-            return Err(Error::new(
-                Code::KeyBlocked,
-                format!("product key {id} (…{}) is blocked by the vendor", record.partial),
-                "ask the vendor why, or for another key",
-            ));
-        }
-        Ok(record)
+    fn signed(&self) -> std::sync::MutexGuard<'_, Signed> {
+        // Each is put there whole.
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(crate) fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {
-    catalog.products.key_group(number).ok_or_else(|| {
-        let known: Vec<String> = catalog
-            .products
-            .key_groups
-            .iter()
-            .map(|group| format!("{} ({})", group.number, group.name))
-            .collect();
-        Error::new(
-            Code::CatalogInvalid,
-            format!("catalog {} has no key group {number}", catalog.number),
-            format!("choose one of: {}", known.join(", ")),
-        )
-    })
+/// The database in the vendor's own directory.
+pub fn own_database(directory: &Path) -> Location {
+    Location::File(directory.join(DATABASE))
 }
 
 fn service_host(url: &str) -> Result<String> {
@@ -239,22 +289,6 @@ fn service_host(url: &str) -> Result<String> {
         ));
     }
     Ok(host.to_owned())
-}
-
-/// Reads a product file.
-pub fn read_products(path: &Path) -> Result<Products> {
-    let text = files::read_text(path)?;
-    toml::from_str(&text).map_err(|error| {
-        // What the file contradicts itself in, or lacks, is not at any one line.
-        let part = error.span().filter(|span| *span != (0..0));
-        let line = part.map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-        let place = line.map(|line| format!(", line {line}")).unwrap_or_default();
-        // The checks of `Products` put the next step behind a semicolon.
-        let message = error.message();
-        let (what, next) =
-            message.split_once("; ").unwrap_or((message, "compare it with the shipped example"));
-        Error::new(Code::CatalogInvalid, format!("{}{place}: {what}", path.display()), next)
-    })
 }
 
 const DATABASE: &str = "vendor.db";

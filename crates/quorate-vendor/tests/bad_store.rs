@@ -177,7 +177,9 @@ fn a_full_disk_loses_nothing() {
     let key = vendor.key(HOST_KEYS);
     vendor.pack(key.id(), 1).succeeds();
     let id = installation_id(&key, 1).to_string();
-    let products = vendor.products();
+    let products = vendor.path("changed.toml");
+    std::fs::write(&products, EXAMPLE.replace("Office host keys\"", "Office host keys\"\nhosts = 7"))
+        .unwrap();
     let script = format!(
         "list() {{ \"$VENDOR\" key list; }}
          cp -a \"$STATE/.\" \"$DISK\"; list
@@ -199,7 +201,7 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(
         ran.out,
         format!(
-            "{list}{}{list}00096-000-000002\nCatalog 2: 2 applications, 7 SKUs, 5 key groups.\n9\n",
+            "{list}{}{list}00096-000-000002\nCatalog 2: 2 applications, 7 SKUs, 5 key groups.\n14\n",
             "ended with 1\n".repeat(5)
         )
     );
@@ -215,11 +217,11 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn a_set_up_that_failed_can_be_done_again() {
     let (mut failed, mut succeeded) = (0, 0);
-    for kilobytes in (0..=168).step_by(8) {
+    for kilobytes in (0..=360).step_by(12) {
         let vendor = Vendor::nowhere();
         std::fs::write(vendor.products(), EXAMPLE).unwrap();
         let script = format!(
-            "dd if=/dev/zero of=\"$DISK/fill\" bs=1k count=$((384 - {kilobytes})) 2>/dev/null
+            "dd if=/dev/zero of=\"$DISK/fill\" bs=1k count=$((640 - {kilobytes})) 2>/dev/null
              init() {{
                  \"$VENDOR\" init --vendor contoso --name Contoso --url https://127.0.0.1 \\
                      --root-dir \"$DISK/root\" > /dev/null
@@ -251,13 +253,13 @@ fn a_set_up_that_failed_can_be_done_again() {
     assert!(failed > 5 && succeeded > 2, "{failed} failed, {succeeded} succeeded");
 }
 
-/// Runs a script for which `$DISK` is a disk of its own of 384 KiB, which `$VENDOR` uses; `$STATE` is the
+/// Runs a script for which `$DISK` is a disk of its own of 640 KiB, which `$VENDOR` uses; `$STATE` is the
 /// vendor's own directory, and `tell` runs a command and says how it ended.
 fn on_its_own_disk(vendor: &Vendor, script: &str) -> Ran {
     let disk = vendor.path("disk");
     std::fs::create_dir(&disk).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=384k tmpfs \"$DISK\"; echo mounted
+        "mount -t tmpfs -o size=640k tmpfs \"$DISK\"; echo mounted
          tell() {{ ended=0; \"$@\" || ended=$?; echo \"ended with $ended\"; }}
          {script}"
     );

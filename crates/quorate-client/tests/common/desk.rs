@@ -5,6 +5,7 @@ use super::Vendor;
 use quorate_core::product_key::ProductKey;
 use quorate_edge::server;
 use quorate_vendor::command::serve;
+use quorate_vendor::keys::Issue;
 use quorate_vendor::service::Service;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ impl Online {
 impl Vendor {
     /// A product key of this group.
     pub fn key(&mut self, group: u16) -> ProductKey {
-        self.service.issue_keys(group, 1, "Fabrikam").unwrap().remove(0)
+        self.service.issue_few(&Issue::of(group, 1)).unwrap().remove(0)
     }
 
     /// A license pack of this many slots for a key, in a file.
@@ -52,6 +53,6 @@ impl Vendor {
 
     /// What the phone desk reads out for this Installation ID.
     pub fn confirm(&mut self, installation_id: &str) -> String {
-        self.service.confirm(&installation_id.parse().unwrap()).unwrap().to_string()
+        self.service.confirm(&installation_id.parse().unwrap()).unwrap().confirmation_id.to_string()
     }
 }

@@ -29,7 +29,9 @@ use quorate_host::store::Store;
 use quorate_proto::v1::activation_server::{Activation, ActivationServer};
 use quorate_vendor::authority::Directories;
 use quorate_vendor::command::write_catalog;
-use quorate_vendor::service::{self, Service};
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::{Service, Vendor as VendorName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,7 +59,7 @@ impl Vendor {
         let directory = tempfile::tempdir().unwrap();
         let directories =
             Directories { service: directory.path().join("vendor"), root: directory.path().join("root") };
-        let vendor = service::Vendor {
+        let vendor = VendorName {
             id: id.parse().unwrap(),
             name: format!("{id} Ltd"),
             url: "https://127.0.0.1".to_owned(),
@@ -73,7 +75,7 @@ impl Vendor {
     pub fn import(&mut self, products: &str) {
         let file = self.directory.path().join("products.toml");
         files::write(&file, products.as_bytes(), Access::Public).unwrap();
-        self.service.import(service::read_products(&file).unwrap()).unwrap();
+        self.service.import(products::read_products(&file).unwrap()).unwrap();
         write_catalog(&self.service, &self.directory.path().join("product"), &mut std::io::sink()).unwrap();
     }
 
@@ -103,14 +105,19 @@ impl Vendor {
     /// The same, with a key of this group.
     pub async fn host_with_key(&mut self, group: u16, address: IpAddr) -> Host {
         let directory = tempfile::tempdir().unwrap();
-        let key = self.service.issue_keys(group, 1, "Fabrikam").unwrap().remove(0);
+        let key = self.service.issue_few(&Issue::of(group, 1)).unwrap().remove(0);
         let pack = self.service.pack(key.id(), 1).unwrap();
         let now = self.clock.now();
         {
             let mut store = Store::open_or_create(directory.path()).unwrap();
             let hardware = machine(0).components();
             let installed = keys::install(&mut store, &key.reveal(), &pack, &hardware, now).unwrap();
-            let spoken = self.service.confirm(&installed.installed.installation_id).unwrap().to_string();
+            let spoken = self
+                .service
+                .confirm(&installed.installed.installation_id)
+                .unwrap()
+                .confirmation_id
+                .to_string();
             keys::confirm(&mut store, installed, &spoken, now).unwrap();
         }
         Host::serve(directory, self.clock.clone(), address).await

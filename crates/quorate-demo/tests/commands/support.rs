@@ -45,6 +45,9 @@ impl Terminal {
             .env_remove("all_proxy")
             .env_remove("QUORATE_LOG")
             .env_remove("QUORATE_HOST")
+            .env_remove("QUORATE_VENDOR_DATABASE")
+            .env_remove("SUDO_USER")
+            .env("USER", "alice")
             .env("QUORATE_HOST_FILE", "no-host-file")
             .env("QUORATE_VENDOR_DIR", "vendor")
             .env("QUORATE_HOST_DIR", "host")
@@ -103,6 +106,8 @@ fn redactions(directory: &Path) -> Redactions {
     hide("[TIME]", "(?<redacted>20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)");
     hide("[DATE]", "-0001\\.0000-(?<redacted>[0-9]{7})");
     hide("[CMID]", "CLIENT MACHINE ID: (?<redacted>[0-9a-f-]{36})");
+    hide("[PARTIAL]", "\"last-five\": \"(?<redacted>[^\"]{5})\"");
+    hide("[HASH]", "(?<redacted>\\b[0-9a-f]{64}\\b)");
     hide("[FINGERPRINT]", "(?<redacted>([0-9A-F]{2}:){31}[0-9A-F]{2})");
     hide("[FINGERPRINT]", "root (?<redacted>([0-9A-F]{2}:){7}[0-9A-F]{2})…");
     hide("[PORT]", "(127\\.0\\.0\\.1|kms\\.demo\\.test):(?<redacted>[0-9]{2,5})\\b");

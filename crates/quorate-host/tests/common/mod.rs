@@ -32,7 +32,9 @@ use quorate_edge::server;
 use quorate_proto::request;
 use quorate_proto::v1::ActivateRequest;
 use quorate_vendor::authority::Directories;
-use quorate_vendor::service::{self, Service, Vendor};
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::{Service, Vendor};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -62,14 +64,14 @@ impl Site {
         };
         let vendor = Vendor { id: id.parse().unwrap(), name: format!("{id} Ltd"), url: url.to_owned() };
         Service::create(&directories, &vendor, &Clock::system()).unwrap();
-        let mut vendor = Service::open(&directories.service, Clock::system()).unwrap();
-        vendor.import(service::read_products(Path::new(PRODUCTS)).unwrap()).unwrap();
+        let vendor = Service::open(&directories.service, Clock::system()).unwrap();
+        vendor.import(products::read_products(Path::new(PRODUCTS)).unwrap()).unwrap();
         for (name, text) in [(ROOT, vendor.authority().root_pem()), (CATALOG, vendor.catalog_jws().unwrap())]
         {
             files::write(&directory.path().join(name), text.as_bytes(), Access::Public).unwrap();
         }
-        let key = vendor.issue_keys(HOST_KEYS, 1, "Fabrikam").unwrap().remove(0);
-        let mut site = Self { pack: directory.path().join("office.pack"), directory, vendor, key };
+        let key = vendor.issue_few(&Issue::of(HOST_KEYS, 1)).unwrap().remove(0);
+        let site = Self { pack: directory.path().join("office.pack"), directory, vendor, key };
         let pack = site.vendor.pack(site.key.id(), 3).unwrap();
         site.write("office.pack", pack.as_bytes());
         site
@@ -117,7 +119,7 @@ impl Site {
     /// What the phone desk says to the Installation ID that the host shows.
     pub fn confirmation_id(&mut self) -> String {
         let installation_id: InstallationId = self.installation_id().parse().unwrap();
-        self.vendor.confirm(&installation_id).unwrap().to_string()
+        self.vendor.confirm(&installation_id).unwrap().confirmation_id.to_string()
     }
 
     /// The Installation ID that `dti` shows.
@@ -128,7 +130,7 @@ impl Site {
 
     /// Issues another key of a group.
     pub fn issue(&mut self, group: u16) -> ProductKey {
-        self.vendor.issue_keys(group, 1, "Fabrikam").unwrap().remove(0)
+        self.vendor.issue_few(&Issue::of(group, 1)).unwrap().remove(0)
     }
 
     /// Writes a file beside the pack and gives its path.

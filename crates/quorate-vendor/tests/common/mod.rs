@@ -3,6 +3,9 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+#[path = "../../../quorate-host/tests/common/cluster.rs"]
+pub mod cluster;
+pub mod place;
 pub mod web;
 
 use quorate_core::hardware::ShortHardwareId;

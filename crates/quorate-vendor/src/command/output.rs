@@ -1,0 +1,79 @@
+//! What commands print: lines for people, or the same as one JSON document.
+
+use crate::phone::Usage;
+use crate::store::keys::KeyRecord;
+use crate::view::UsageView;
+use quorate_core::certificate::Role;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::command_line::print;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Where a command prints.
+pub struct Output<'o, W> {
+    pub out: &'o mut W,
+    pub json: bool,
+}
+
+impl<W: Write> Output<'_, W> {
+    /// Prints the lines, or the document.
+    pub fn say(&mut self, document: &impl Serialize, lines: impl FnOnce() -> String) -> Result<()> {
+        if !self.json {
+            return print(self.out, &lines());
+        }
+        let text = serde_json::to_string_pretty(document).map_err(|error| {
+            Error::new(
+                Code::Internal,
+                format!("this cannot be written as JSON ({error})"),
+                "please report this",
+            )
+        })?;
+        print(self.out, &text)
+    }
+
+    /// Prints a line for each, or one list.
+    pub fn list<T, V: Serialize + for<'t> From<&'t T>>(
+        &mut self,
+        name: &str,
+        list: &[T],
+        line: impl Fn(&T) -> String,
+    ) -> Result<()> {
+        if self.json {
+            let views: Vec<V> = list.iter().map(V::from).collect();
+            return self.say(&BTreeMap::from([(name, views)]), String::new);
+        }
+        list.iter().try_for_each(|one| print(self.out, &line(one)))
+    }
+}
+
+/// A key in one line.
+pub fn key(key: &KeyRecord) -> String {
+    let blocked = if key.blocked.is_some() { "  blocked" } else { "" };
+    let customer = key.customer_name.as_deref().unwrap_or("-");
+    format!("{}  …{}  {:.0}  {customer}{blocked}", key.id, key.partial, key.issued)
+}
+
+/// How far a key is used up, in a few lines.
+pub fn usage(usage: &Usage) -> String {
+    let view = UsageView::from(usage);
+    let customer = usage.key.customer_name.as_deref().unwrap_or("-");
+    let mut lines = vec![
+        format!("Product key:   {} (…{}), {}", usage.key.id, usage.key.partial, usage.group),
+        format!("Customer:      {customer}"),
+        format!("Activated on:  {} of {} {}", usage.machines, usage.allowed, view.activates),
+    ];
+    if usage.role == Role::Host
+        && let Some(reactivations) = usage.key.limits.reactivations
+    {
+        lines.push(format!("Again on each: {reactivations} times"));
+    }
+    if usage.slots > 0 {
+        lines.push(format!(
+            "License pack:  {} of {} activations by telephone left",
+            usage.slots_left, usage.slots
+        ));
+    }
+    lines.extend(usage.warning().map(|warning| format!("Note:          {warning}")));
+    lines.join("\n")
+}

@@ -1,0 +1,223 @@
+//! Customers: to whom keys are issued.
+
+use crate::service::Service;
+use crate::store::customers::{self, Customer};
+use quorate_core::{Code, Error, Result};
+use quorate_edge::sql::Session;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+impl Service {
+    /// A new customer.
+    pub fn add_customer(&self, name: &str, note: &str) -> Result<Customer> {
+        let new = NewCustomer { name: name.to_owned(), note: note.to_owned() };
+        new.check()?;
+        self.change(|turn| {
+            refuse_taken(turn.session, &new.name, None)?;
+            let id = customers::add(turn.session, [(new.name.trim(), new.note.trim())], turn.now)?;
+            turn.note("customer.add", new.name.trim(), serde_json::json!({ "id": id }))?;
+            numbered(turn.session, id)
+        })
+    }
+
+    /// Every customer of a CSV file with the columns `name` and, if wanted, `note`: all of them or none.
+    pub fn import_customers(&self, csv: &[u8], file: &str) -> Result<u32> {
+        let new = read_csv::<NewCustomer>(csv, file)?;
+        let (mut bad, mut lines) = (Vec::new(), BTreeMap::new());
+        for (line, customer) in &new {
+            if let Err(error) = customer.check() {
+                bad.push((*line, error.what));
+            } else if let Some(first) = lines.insert(customers::folded(&customer.name), *line) {
+                bad.push((*line, format!("{:?} is in line {first} already", customer.name.trim())));
+            }
+        }
+        self.change(|turn| {
+            for (line, customer) in &new {
+                if let Err(error) = refuse_taken(turn.session, &customer.name, None) {
+                    bad.push((*line, error.what));
+                }
+            }
+            refuse_lines(file, std::mem::take(&mut bad))?;
+            let names = new.iter().map(|(_, customer)| (customer.name.trim(), customer.note.trim()));
+            customers::add(turn.session, names, turn.now)?;
+            turn.note("customer.import", file, serde_json::json!({ "count": new.len() }))
+        })?;
+        Ok(u32::try_from(new.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Changes a customer's name or note.
+    pub fn change_customer(&self, id: i64, name: Option<&str>, note: Option<&str>) -> Result<Customer> {
+        self.change(|turn| {
+            let old = numbered(turn.session, id)?;
+            let new = NewCustomer {
+                name: name.unwrap_or(&old.name).trim().to_owned(),
+                note: note.unwrap_or(&old.note).trim().to_owned(),
+            };
+            new.check()?;
+            refuse_taken(turn.session, &new.name, Some(id))?;
+            customers::update(turn.session, id, &new.name, &new.note)?;
+            turn.note("customer.change", &new.name, serde_json::json!({ "id": id, "before": old.name }))?;
+            numbered(turn.session, id)
+        })
+    }
+
+    /// The customers whose name contains this, in the order of their names: so many, after this one.
+    pub fn customers(&self, containing: &str, after: &str, most: u32) -> Result<Vec<Customer>> {
+        self.sql.read(|session| customers::list(session, containing, after, most))
+    }
+
+    /// A customer by its number.
+    pub fn customer(&self, id: i64) -> Result<Customer> {
+        self.sql.read(|session| numbered(session, id))
+    }
+
+    /// A customer by its name.
+    pub fn customer_named(&self, name: &str) -> Result<Customer> {
+        self.sql.read(|session| named(session, name))
+    }
+}
+
+/// A customer by its name.
+pub(crate) fn named(session: &mut Session<'_>, name: &str) -> Result<Customer> {
+    if let Some(customer) = customers::named(session, name)? {
+        return Ok(customer);
+    }
+    let like: Vec<String> =
+        customers::list(session, name, "", 3)?.into_iter().map(|customer| customer.name).collect();
+    let next = match like.is_empty() {
+        true => format!("`quorate-vendor customer add {name:?}`, or correct the name"),
+        false => format!("did you mean {}?", like.join(", ")),
+    };
+    Err(Error::new(Code::CustomerUnknown, format!("there is no customer {name:?}"), next))
+}
+
+fn numbered(session: &mut Session<'_>, id: i64) -> Result<Customer> {
+    customers::find(session, id)?.ok_or_else(|| {
+        Error::new(
+            Code::CustomerUnknown,
+            format!("there is no customer {id}"),
+            "list the customers to find its number",
+        )
+    })
+}
+
+/// A customer that is to be added; a row of a CSV file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCustomer {
+    name: String,
+    #[serde(default)]
+    note: String,
+}
+
+impl NewCustomer {
+    fn check(&self) -> Result<()> {
+        let refuse = |what: String, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
+        let name = self.name.trim();
+        if name.is_empty() {
+            return refuse("a customer has no name".to_owned(), "give it one");
+        }
+        for (what, text, longest) in [("name", name, LONGEST_NAME), ("note", self.note.trim(), LONGEST_NOTE)]
+        {
+            if text.chars().count() > longest {
+                return refuse(
+                    format!("a customer's {what} has {} characters", text.chars().count()),
+                    &format!("a {what} has at most {longest}"),
+                );
+            }
+        }
+        if self.name.chars().chain(self.note.chars()).any(char::is_control) {
+            return refuse(
+                "a customer's name or note holds a control character".to_owned(),
+                "write it in one line of plain text",
+            );
+        }
+        Ok(())
+    }
+}
+
+fn refuse_taken(session: &mut Session<'_>, name: &str, but: Option<i64>) -> Result<()> {
+    match customers::named(session, name)? {
+        Some(taken) if Some(taken.id) != but => Err(Error::new(
+            Code::AlreadyThere,
+            format!("there is a customer {:?} already", taken.name),
+            "use that one, or another name",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The rows of a CSV file with their lines. Every row that cannot be read is named.
+pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(csv: &[u8], file: &str) -> Result<Vec<(u64, T)>> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(csv);
+    let headers = reader.byte_headers().cloned().map_err(|error| {
+        Error::new(
+            Code::DocumentInvalid,
+            format!("{file} cannot be read: {error}"),
+            "give a CSV file in UTF-8",
+        )
+    })?;
+    let (mut rows, mut bad) = (Vec::new(), Vec::new());
+    for record in reader.byte_records() {
+        let at = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                bad.push((at(error.position()), reason(&error)));
+                continue;
+            }
+        };
+        let line = at(record.position());
+        if record.iter().any(|field| std::str::from_utf8(field).is_err()) {
+            bad.push((line, "it is not UTF-8".to_owned()));
+            continue;
+        }
+        match record.deserialize(Some(&headers)) {
+            Ok(row) => rows.push((line, row)),
+            Err(error) => bad.push((line, reason(&error))),
+        }
+    }
+    refuse_lines(file, bad)?;
+    match rows.is_empty() {
+        true => Err(Error::new(
+            Code::DocumentInvalid,
+            format!("{file} has no rows"),
+            "the first line names the columns, and each line behind it is a row",
+        )),
+        false => Ok(rows),
+    }
+}
+
+fn reason(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("it has {len} fields, not {expected_len}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Names the lines that can't be taken; then none is.
+pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    bad.sort();
+    let more = bad.len().saturating_sub(NAMED_LINES);
+    let mut said: Vec<String> =
+        bad.iter().take(NAMED_LINES).map(|(line, why)| format!("line {line}: {why}")).collect();
+    if more > 0 {
+        said.push(format!("and {more} more"));
+    }
+    Err(Error::new(
+        Code::DocumentInvalid,
+        format!("{file} was not imported, no line of it: {}", said.join("; ")),
+        "correct these lines and import the file again",
+    ))
+}
+
+const LONGEST_NAME: usize = 200;
+const LONGEST_NOTE: usize = 2_000;
+/// An error is read by a person.
+const NAMED_LINES: usize = 10;

@@ -1,0 +1,296 @@
+//! Product keys: issued one at a time or by the million, given to customers, limited, found again.
+//!
+//! What blocks them is in [`crate::revocation`], what they are worth in [`crate::activations`].
+
+use crate::customers;
+use crate::products::key_group;
+use crate::rights::Rights;
+use crate::service::{Service, Turn};
+use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
+use quorate_core::certificate::Role;
+use quorate_core::product_key::{KeyId, ProductKey, Verifier};
+use quorate_core::{Code, Error, Interval, Result, Timestamp};
+use quorate_edge::random;
+use quorate_edge::sql::Session;
+use std::ops::Range;
+
+/// Which keys are to be issued.
+#[derive(Clone, Debug)]
+pub struct Issue {
+    /// Of which key group.
+    pub group: u16,
+    /// How many.
+    pub count: u32,
+    /// For which customer, by name.
+    pub customer: Option<String>,
+}
+
+/// Limits that are to change: `None` leaves one as it is, `Some(None)` makes it the key group's again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewLimits {
+    /// A host key: on how many machines.
+    pub hosts: Option<Option<u32>>,
+    /// A host key: how often again on each.
+    pub reactivations: Option<Option<u32>>,
+    /// A MAK or retail key: on how many machines.
+    pub machines: Option<Option<u32>>,
+}
+
+impl Issue {
+    /// So many keys of a group, for nobody yet.
+    pub fn of(group: u16, count: u32) -> Self {
+        Self { group, count, customer: None }
+    }
+}
+
+impl Service {
+    /// Issues product keys, all or none, and gives them away a part at a time. They are given this once and not kept;
+    /// until this returns, none of them is worth anything, and what was given may be thrown away.
+    pub fn issue_keys(&self, issue: &Issue, give: &mut dyn FnMut(&[ProductKey]) -> Result<()>) -> Result<()> {
+        self.sweep()?;
+        let long = issue.count > CHUNK;
+        let (first, customer) = self.change(|turn| {
+            key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
+            let customer = match &issue.customer {
+                Some(name) => Some(customers::named(turn.session, name)?.id),
+                None => None,
+            };
+            let first = keys::reserve(turn.session, issue.group, issue.count)?;
+            if long {
+                keys::touch_run(turn.session, issue.group, first, first + issue.count - 1, turn.now)?;
+            }
+            Ok((first, customer))
+        })?;
+        let run = Run { first, last: first + (issue.count - 1), long };
+        let issued = self.issue_run(issue, customer, &run, give);
+        if issued.is_err() && long {
+            // Nobody has these keys. What cannot be removed now goes when keys are issued again.
+            let _ = self
+                .change(|turn| {
+                    keys::touch_run(turn.session, issue.group, run.first, run.last, Timestamp::UNIX_EPOCH)
+                })
+                .and_then(|()| self.sweep());
+        }
+        issued
+    }
+
+    /// Issues a few keys.
+    pub fn issue_few(&self, issue: &Issue) -> Result<Vec<ProductKey>> {
+        let mut issued = Vec::new();
+        self.issue_keys(issue, &mut |keys| {
+            issued.extend_from_slice(keys);
+            Ok(())
+        })?;
+        Ok(issued)
+    }
+
+    /// The processor makes the keys of the next part while the database keeps those of this one.
+    fn issue_run(
+        &self,
+        issue: &Issue,
+        customer: Option<i64>,
+        run: &Run,
+        give: &mut dyn FnMut(&[ProductKey]) -> Result<()>,
+    ) -> Result<()> {
+        let group = issue.group;
+        std::thread::scope(|scope| {
+            let make = |first: u32| {
+                let end = first.saturating_add(CHUNK).min(run.last + 1);
+                scope.spawn(move || make_keys(group, first..end))
+            };
+            let mut next = Some(make(run.first));
+            while let Some(made) = next.take() {
+                // The thread computes; it has nothing to panic of.
+                let made = made.join().map_err(|_| stopped())??;
+                let (keys, verifiers): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+                let last = keys.last().map_or(run.last, |key| key.id().serial());
+                if last < run.last {
+                    next = Some(make(last + 1));
+                }
+                self.change(|turn| {
+                    let records: Vec<KeyRecord> = keys
+                        .iter()
+                        .zip(&verifiers)
+                        .map(|(key, verifier)| record(key, verifier, customer, turn.now))
+                        .collect();
+                    keys::add(turn.session, &records).and_then(|()| end_or_touch(turn, issue, run, last))
+                })?;
+                give(&keys)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes what is left of runs that did not come to their end.
+    fn sweep(&self) -> Result<()> {
+        let since = RUN_GIVEN_UP.before(self.clock.now());
+        while self.sql.change(|session| keys::sweep_runs(session, since, CHUNK))? {}
+        Ok(())
+    }
+
+    /// So many of the keys that are wanted, in the order of group and serial.
+    pub fn keys(&self, filter: &KeyFilter, most: u32) -> Result<Vec<KeyRecord>> {
+        self.sql.read(|session| keys::list(session, filter, most))
+    }
+
+    /// One key.
+    pub fn key(&self, id: KeyId) -> Result<KeyRecord> {
+        self.sql.read(|session| known_key(session, id))
+    }
+
+    /// Makes a key a customer's, or nobody's.
+    pub fn assign_key(&self, id: KeyId, customer: Option<&str>) -> Result<KeyRecord> {
+        self.change(|turn| {
+            known_key(turn.session, id)?;
+            let customer = customer.map(|name| customers::named(turn.session, name)).transpose()?;
+            keys::assign(turn.session, id, customer.as_ref().map(|customer| customer.id))?;
+            let name = customer.map(|customer| customer.name);
+            turn.note("key.assign", &id.to_string(), serde_json::json!({ "customer": name }))?;
+            known_key(turn.session, id)
+        })
+    }
+
+    /// Changes how often a key may be activated.
+    pub fn limit_key(&self, id: KeyId, new: &NewLimits) -> Result<KeyRecord> {
+        self.change(|turn| {
+            let record = known_key(turn.session, id)?;
+            let rights = Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?;
+            new.check(id, rights.role)?;
+            let limits = Limits {
+                hosts: new.hosts.unwrap_or(record.limits.hosts),
+                reactivations: new.reactivations.unwrap_or(record.limits.reactivations),
+                machines: new.machines.unwrap_or(record.limits.machines),
+            };
+            keys::set_limits(turn.session, id, &limits)?;
+            let detail = serde_json::json!({
+                "hosts": limits.hosts, "reactivations": limits.reactivations, "machines": limits.machines
+            });
+            turn.note("key.limit", &id.to_string(), detail)?;
+            known_key(turn.session, id)
+        })
+    }
+}
+
+impl NewLimits {
+    fn check(&self, id: KeyId, role: Role) -> Result<()> {
+        let is_host = role == Role::Host;
+        let refuse = |what: String, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
+        if self.hosts.is_none() && self.reactivations.is_none() && self.machines.is_none() {
+            return refuse("no limit was given".to_owned(), "give at least one of the limits");
+        }
+        if !is_host && (self.hosts.is_some() || self.reactivations.is_some()) {
+            return refuse(
+                format!("product key {id} activates machines: it has no limit of hosts or re-activations"),
+                "limit the machines",
+            );
+        }
+        if is_host && self.machines.is_some() {
+            return refuse(
+                format!("product key {id} activates hosts: it has no limit of machines"),
+                "limit the hosts, or the re-activations on each",
+            );
+        }
+        if [self.hosts, self.machines].contains(&Some(Some(0))) {
+            return refuse(
+                format!("product key {id} cannot have a limit of 0"),
+                "block the key, if it is to activate nothing more",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The serials that are issued in one go.
+struct Run {
+    first: u32,
+    last: u32,
+    /// Whether it takes several turns.
+    long: bool,
+}
+
+fn end_or_touch(turn: &mut Turn<'_, '_>, issue: &Issue, run: &Run, written: u32) -> Result<()> {
+    if written < run.last {
+        return keys::touch_run(turn.session, issue.group, run.first, run.last, turn.now);
+    }
+    if run.long && !keys::end_run(turn.session, issue.group, run.first)? {
+        return Err(stopped());
+    }
+    let (first, last) = (KeyId::new(issue.group, run.first)?, KeyId::new(issue.group, run.last)?);
+    let detail = serde_json::json!({ "count": issue.count, "last": last, "customer": issue.customer });
+    turn.note("key.issue", &first.to_string(), detail)
+}
+
+/// Keys with these serials, by all processors.
+fn make_keys(group: u16, serials: Range<u32>) -> Result<Vec<(ProductKey, Verifier)>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = serials.len().div_ceil(threads).max(1);
+    let make = |serials: Range<u32>| -> Result<Vec<_>> {
+        serials
+            .map(|serial| {
+                let key = ProductKey::new(KeyId::new(group, serial)?, random::bytes());
+                let verifier = key.verifier();
+                Ok((key, verifier))
+            })
+            .collect()
+    };
+    std::thread::scope(|scope| {
+        let shares = serials.clone().step_by(share).map(|first| {
+            let end = first.saturating_add(u32::try_from(share).unwrap_or(u32::MAX)).min(serials.end);
+            scope.spawn(move || make(first..end))
+        });
+        let shares: Vec<_> = shares.collect();
+        let mut keys = Vec::with_capacity(serials.len());
+        for share in shares {
+            keys.extend(share.join().map_err(|_| stopped())??);
+        }
+        Ok(keys)
+    })
+}
+
+fn record(key: &ProductKey, verifier: &Verifier, customer: Option<i64>, now: Timestamp) -> KeyRecord {
+    KeyRecord {
+        id: key.id(),
+        verifier: verifier.clone(),
+        partial: key.partial(),
+        issued: now,
+        customer,
+        customer_name: None,
+        blocked: None,
+        limits: Limits::default(),
+    }
+}
+
+pub(crate) fn known_key(session: &mut Session<'_>, id: KeyId) -> Result<KeyRecord> {
+    keys::find(session, id)?.ok_or_else(|| {
+        Error::new(
+            Code::KeyUnknown,
+            format!("product key {id} was not issued by this vendor"),
+            "compare the key with its certificate; `quorate-vendor key list` shows those issued",
+        )
+    })
+}
+
+pub(crate) fn usable_key(session: &mut Session<'_>, id: KeyId) -> Result<KeyRecord> {
+    let record = known_key(session, id)?;
+    if record.blocked.is_some() {
+        return Err(Error::new(
+            Code::KeyBlocked,
+            format!("product key {id} (…{}) is blocked by the vendor", record.partial),
+            "ask the vendor why, or for another key",
+        ));
+    }
+    Ok(record)
+}
+
+fn stopped() -> Error {
+    Error::new(
+        Code::Internal,
+        "the keys were not issued: the run stopped before its end",
+        "issue them again; none of these keys is worth anything",
+    )
+}
+
+/// How many keys are kept in one turn, so that others are served between.
+const CHUNK: u32 = 10_000;
+/// After this time without a sign of life, a run has ended without coming to its end.
+const RUN_GIVEN_UP: Interval = Interval::minutes(10);

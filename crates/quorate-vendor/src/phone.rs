@@ -1,0 +1,190 @@
+//! The phone desk: license packs made and made again, and the Confirmation ID for an Installation ID.
+
+use crate::activations::note_activation;
+use crate::keys::{known_key, usable_key};
+use crate::rights::Rights;
+use crate::service::{Service, Turn};
+use crate::store::activations::How;
+use crate::store::keys::KeyRecord;
+use crate::store::slots::Slot;
+use crate::store::{activations, slots};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use quorate_core::certificate::Role;
+use quorate_core::confirmation_id::ConfirmationId;
+use quorate_core::installation_id::InstallationId;
+use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
+use quorate_core::product_key::KeyId;
+use quorate_core::{Code, Error, Result, words};
+use quorate_edge::random;
+use quorate_edge::sql::Session;
+
+/// How far a key is used up, as the desk and the customer see it.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    /// The key.
+    pub key: KeyRecord,
+    /// The name of its key group.
+    pub group: String,
+    /// Whether it activates hosts, or machines.
+    pub role: Role,
+    /// On how many it is activated.
+    pub machines: u32,
+    /// On how many it may be.
+    pub allowed: u32,
+    /// How many activations by telephone its license pack is good for.
+    pub slots_left: u32,
+    /// How many it was made for; 0 when there is no pack.
+    pub slots: u32,
+}
+
+impl Usage {
+    /// On how many more it may be activated.
+    pub fn left(&self) -> u32 {
+        self.allowed.saturating_sub(self.machines)
+    }
+
+    /// What whoever serves the customer should know before it is too late.
+    pub fn warning(&self) -> Option<String> {
+        let called = if self.role == Role::Host { "host" } else { "machine" };
+        if self.key.blocked.is_some() {
+            return Some("this key is blocked".to_owned());
+        }
+        if self.left() == 0 {
+            return Some(format!("this key is used up: {} of {} {called}s", self.machines, self.allowed));
+        }
+        // Of a small number, the last one; of a large one, the last fifth.
+        if self.allowed > 1 && self.left() <= (self.allowed / 5).max(1) {
+            let left = words::counted(self.left() as usize, called);
+            return Some(format!("this key is nearly used up: {left} left of {}", self.allowed));
+        }
+        if self.slots > 0 && self.slots_left <= SLOTS_LOW {
+            let left = words::counted(self.slots_left as usize, "activation");
+            return Some(format!("the license pack is good for {left} by telephone: make a new one"));
+        }
+        None
+    }
+}
+
+/// What the desk tells the caller.
+#[derive(Debug)]
+pub struct Confirmed {
+    /// To be typed on the machine.
+    pub confirmation_id: ConfirmationId,
+    /// How far the key is used up now.
+    pub usage: Usage,
+}
+
+impl Service {
+    /// The license pack of a host key, a MAK or a retail key, good for at least so many activations by telephone. What
+    /// its slots lack is made; those of earlier packs are in it as well, so that it opens by any Confirmation ID.
+    pub fn pack(&self, id: KeyId, wanted: u32) -> Result<String> {
+        self.change(|turn| {
+            let record = usable_key(turn.session, id)?;
+            let current = self.catalog_in(turn.session)?;
+            let rights = Rights::of(&record, &current.catalog)?;
+            let (left, _) = slots::left(turn.session, id, turn.now)?;
+            let missing = wanted.saturating_sub(left);
+            if missing > 0 {
+                self.add_slots(turn, id, &rights, missing)?;
+                turn.note("pack.make", &id.to_string(), serde_json::json!({ "slots": missing }))?;
+            }
+            self.authority.sign(&LicensePack {
+                vendor: self.authority.vendor().clone(),
+                key: id,
+                root: BASE64.encode(self.authority.root().der()),
+                catalog: current.jws.clone(),
+                revocations: self.revocations_in(turn.session)?,
+                slots: slots::sealed(turn.session, id, turn.now)?,
+            })
+        })
+    }
+
+    fn add_slots(&self, turn: &mut Turn<'_, '_>, id: KeyId, rights: &Rights, count: u32) -> Result<()> {
+        let (entitlement, validity) = (rights.entitlement(turn.now), rights.group.certificate_validity);
+        let first = slots::highest(turn.session, id)? + 1;
+        let make = |number| {
+            let (credential, certificate) =
+                self.authority.credential(rights.role, &entitlement, validity, turn.now)?;
+            let secret = SlotSecret::from_bytes(random::bytes());
+            let sealed = SealedSlot::seal(number, &credential, &secret, self.authority.vendor(), id)?;
+            Ok((Slot { number, secret, certificate }, sealed))
+        };
+        let made: Vec<_> = (first..first.saturating_add(count)).map(make).collect::<Result<_>>()?;
+        slots::add(turn.session, id, &made, validity.after(turn.now))
+    }
+
+    /// The Confirmation ID for an Installation ID; the same again for the same.
+    pub fn confirm(&self, installation_id: &InstallationId) -> Result<Confirmed> {
+        let id = installation_id.key();
+        self.change(|turn| {
+            let record = usable_key(turn.session, id)?;
+            installation_id.verify(&record.verifier)?;
+            let slot = match slots::given(turn.session, installation_id)? {
+                Some(slot) => slot,
+                None => self.give_slot(turn, &record, installation_id)?,
+            };
+            Ok(Confirmed {
+                confirmation_id: ConfirmationId::conceal(&slot.secret, installation_id, &record.verifier),
+                usage: self.usage_of(turn.session, record)?,
+            })
+        })
+    }
+
+    fn give_slot(
+        &self,
+        turn: &mut Turn<'_, '_>,
+        record: &KeyRecord,
+        installation_id: &InstallationId,
+    ) -> Result<Slot> {
+        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
+        let before = activations::by_machine(turn.session, record.id)?;
+        rights.grant(installation_id.hardware(), &before)?;
+        let slot = slots::give(turn.session, installation_id, turn.now)?.ok_or_else(|| {
+            Error::new(
+                Code::SlotsUsedUp,
+                format!("product key {} has no slot left in its license pack", record.id),
+                format!("make the customer a new pack: `quorate-vendor pack {}`", record.id),
+            )
+        })?;
+        // A machine's license is no certificate of a host, which could be revoked.
+        let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
+        note_activation(turn, installation_id, How::Phone, None, certificate)?;
+        Ok(slot)
+    }
+
+    /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.
+    pub fn inquire(&self, installation_id: &InstallationId) -> Result<Usage> {
+        self.sql.read(|session| {
+            let record = known_key(session, installation_id.key())?;
+            installation_id.verify(&record.verifier)?;
+            self.usage_of(session, record)
+        })
+    }
+
+    /// How far a key is used up.
+    pub fn usage(&self, id: KeyId) -> Result<Usage> {
+        self.sql.read(|session| {
+            let record = known_key(session, id)?;
+            self.usage_of(session, record)
+        })
+    }
+
+    fn usage_of(&self, session: &mut Session<'_>, key: KeyRecord) -> Result<Usage> {
+        let rights = Rights::of(&key, &self.catalog_in(session)?.catalog)?;
+        let machines = activations::by_machine(session, key.id)?.len();
+        let (slots_left, slots) = slots::left(session, key.id, self.clock.now())?;
+        Ok(Usage {
+            allowed: rights.allowed(),
+            group: rights.group.name,
+            role: rights.role,
+            machines: u32::try_from(machines).unwrap_or(u32::MAX),
+            slots_left,
+            slots,
+            key,
+        })
+    }
+}
+
+/// A pack with so few slots left is made again before it is too late.
+const SLOTS_LOW: u32 = 2;

@@ -1,0 +1,81 @@
+//! What is taken back: keys, and certificates of hosts. The signed list of it is in every answer.
+
+use crate::keys::known_key;
+use crate::service::Service;
+use crate::store::keys::{self, KeyRecord};
+use crate::store::{activations, revocations};
+use quorate_core::product_key::KeyId;
+use quorate_core::revocation::RevocationList;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::sql::Session;
+use std::collections::BTreeSet;
+
+impl Service {
+    /// Takes a key back: it is activated no more, and hosts that have it stop at the next renewals. A key that is
+    /// blocked already stays so.
+    pub fn block_key(&self, id: KeyId) -> Result<KeyRecord> {
+        self.set_blocked(id, true)
+    }
+
+    /// Gives a blocked key free again.
+    pub fn unblock_key(&self, id: KeyId) -> Result<KeyRecord> {
+        self.set_blocked(id, false)
+    }
+
+    fn set_blocked(&self, id: KeyId, block: bool) -> Result<KeyRecord> {
+        self.change(|turn| {
+            let record = known_key(turn.session, id)?;
+            if record.blocked.is_some() == block {
+                return Ok(record);
+            }
+            keys::set_blocked(turn.session, id, block.then_some(turn.now))?;
+            revocations::raise_number(turn.session)?;
+            let action = if block { "key.block" } else { "key.unblock" };
+            turn.note(action, &id.to_string(), serde_json::json!({}))?;
+            known_key(turn.session, id)
+        })
+    }
+
+    /// Revokes the certificate of one host, by its serial number; the key's other hosts go on.
+    pub fn revoke_certificate(&self, certificate: &str) -> Result<()> {
+        let certificate = certificate.trim().replace(':', "").to_ascii_lowercase();
+        self.change(|turn| {
+            let of = activations::of_certificate(turn.session, &certificate)?.ok_or_else(|| {
+                Error::new(
+                    Code::CertificateUnknown,
+                    "no host has a certificate of this vendor with that serial number",
+                    "`quorate-vendor key show KEY_ID` lists a key's certificates; `dlv` on a host shows its own",
+                )
+            })?;
+            if revocations::is_revoked(turn.session, &certificate)? {
+                return Ok(());
+            }
+            revocations::add(turn.session, &certificate, turn.now)?;
+            revocations::raise_number(turn.session)?;
+            turn.note("certificate.revoke", &certificate, serde_json::json!({ "key": of.key }))
+        })
+    }
+
+    /// The serial numbers of the revoked certificates.
+    pub fn revoked_certificates(&self) -> Result<BTreeSet<String>> {
+        self.sql.read(revocations::certificates)
+    }
+
+    /// The newest signed revocation list. Each is signed once, however many ask for it.
+    pub fn revocations_jws(&self) -> Result<String> {
+        self.sql.read(|session| self.revocations_in(session))
+    }
+
+    pub(crate) fn revocations_in(&self, session: &mut Session<'_>) -> Result<String> {
+        let number = revocations::number(session)?;
+        self.signed_revocations(number, || {
+            self.authority.sign(&RevocationList {
+                vendor: self.authority.vendor().clone(),
+                number,
+                issued: self.clock.now(),
+                keys: revocations::keys(session)?,
+                certificates: revocations::certificates(session)?,
+            })
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What a product key is worth: the rules of the core, with the catalog's figures and the key's own.
+
+use crate::products::key_group;
+use crate::store::keys::KeyRecord;
+use quorate_core::catalog::{Catalog, Channel, KeyGroup, Sku};
+use quorate_core::certificate::{Entitlement, Role};
+use quorate_core::extended_pid::ExtendedPid;
+use quorate_core::hardware::ShortHardwareId;
+use quorate_core::product_key::KeyId;
+use quorate_core::{Code, Error, Result, Timestamp, host_activation, key_activation};
+use std::collections::BTreeMap;
+
+/// What a product key is worth by the catalog.
+pub(crate) struct Rights {
+    key: KeyId,
+    /// The key group, with the key's own limits in place of the group's.
+    pub(crate) group: KeyGroup,
+    pub(crate) sku: Sku,
+    /// The five digits that begin its extended PIDs.
+    product: u32,
+    /// What a key's holder becomes: an activation host, or one activated machine.
+    pub(crate) role: Role,
+    /// For the key of a machine: on how many.
+    pub(crate) machines_allowed: u32,
+}
+
+impl Rights {
+    pub(crate) fn of(record: &KeyRecord, catalog: &Catalog) -> Result<Self> {
+        let group = key_group(catalog, record.id.group())?;
+        let products = &catalog.products;
+        let sku = products.sku(group.sku);
+        let (sku, application) =
+            sku.zip(sku.and_then(|sku| products.application(sku.application))).ok_or_else(|| {
+                Error::new(Code::Internal, "a key group of the catalog leads nowhere", "please report this")
+            })?;
+        let role = match sku.channel {
+            Channel::KmsHost => Role::Host,
+            Channel::Mak | Channel::Retail => Role::Machine,
+            Channel::KmsClient => {
+                return Err(Error::new(
+                    Code::ProductKeyUnsuited,
+                    format!(
+                        "product key {} is of {:?}: nothing is activated with it here",
+                        record.id, group.name
+                    ),
+                    "use a host key, a MAK or a retail key; KMS clients are activated by the customer's host",
+                ));
+            }
+        };
+        let limits = &record.limits;
+        let machines_allowed = limits.machines.unwrap_or_else(|| products.machines_allowed(group));
+        let (mut group, sku) = (group.clone(), sku.clone());
+        group.hosts = limits.hosts.unwrap_or(group.hosts);
+        group.reactivations = limits.reactivations.unwrap_or(group.reactivations);
+        Ok(Self { key: record.id, group, sku, product: application.product_number, role, machines_allowed })
+    }
+
+    /// Refuses a key of the other kind.
+    pub(crate) fn limited_to(self, role: Role) -> Result<Self> {
+        if self.role == role {
+            return Ok(self);
+        }
+        let (what, next) = match self.role {
+            Role::Host => {
+                ("activates hosts, not machines", "install it on an activation host: `quorate-host ipk`")
+            }
+            _ => ("activates machines, not hosts", "install it on the machine itself: `quorate install-key`"),
+        };
+        Err(Error::new(
+            Code::ProductKeyUnsuited,
+            format!("product key {} is of {:?}, which {what}", self.key, self.group.name),
+            next,
+        ))
+    }
+
+    pub(crate) fn entitlement(&self, now: Timestamp) -> Entitlement {
+        Entitlement {
+            key: self.key,
+            extended_pid: ExtendedPid {
+                product: self.product,
+                key: self.key,
+                channel: self.sku.channel.number(),
+                locale: LOCALE,
+                build: BUILD,
+                date: ExtendedPid::date_of(now),
+            },
+            sku_groups: self.group.activates.clone(),
+        }
+    }
+
+    /// On how many machines the key may be activated, hosts or others.
+    pub(crate) fn allowed(&self) -> u32 {
+        match self.role {
+            Role::Machine => self.machines_allowed,
+            Role::Host | Role::Issuer => self.group.hosts,
+        }
+    }
+
+    /// Decides on one more activation, after those before it.
+    pub(crate) fn grant(
+        &self,
+        machine: ShortHardwareId,
+        before: &BTreeMap<ShortHardwareId, u32>,
+    ) -> Result<()> {
+        match self.role {
+            Role::Machine => {
+                key_activation::grant(&self.group, self.machines_allowed, self.key, machine, before)
+            }
+            Role::Host | Role::Issuer => {
+                host_activation::grant(&self.group, self.key, machine, before).map(drop)
+            }
+        }
+    }
+}
+
+/// English, United States: the locale of the documented example.
+const LOCALE: u16 = 1033;
+/// The generation of our own certificates, in the place of a system's build.
+const BUILD: (u16, u16) = (1, 0);

@@ -1,0 +1,195 @@
+//! What was activated: which key, on which machine, how and when.
+
+use super::next_number;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use quorate_core::hardware::ShortHardwareId;
+use quorate_core::installation_id::InstallationId;
+use quorate_core::product_key::KeyId;
+use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_edge::sql::{Row, Session, Value, values};
+use rustls::pki_types::CertificateDer;
+use std::collections::BTreeMap;
+
+/// How a host or a machine was activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Over HTTPS.
+    Online,
+    /// By Installation ID and Confirmation ID.
+    Phone,
+}
+
+impl How {
+    /// As it is kept and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            How::Online => "online",
+            How::Phone => "phone",
+        }
+    }
+}
+
+/// An activation that happens.
+pub struct NewActivation<'a> {
+    /// Of which key on which machine.
+    pub installation_id: &'a InstallationId,
+    /// How.
+    pub how: How,
+    /// When.
+    pub at: Timestamp,
+    /// What was asked, by its hash, and the certificates that were issued.
+    pub issued: Option<(&'a [u8; 32], &'a [CertificateDer<'static>])>,
+    /// The serial number of the certificate, where a host has one.
+    pub certificate: Option<&'a str>,
+}
+
+/// An activation that has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// Its number; they rise with time.
+    pub id: u64,
+    /// Of which key.
+    pub key: KeyId,
+    /// On which machine.
+    pub machine: ShortHardwareId,
+    /// `online` or `phone`.
+    pub how: String,
+    /// When.
+    pub at: Timestamp,
+    /// The serial number of the certificate, where a host has one.
+    pub certificate: Option<String>,
+    /// Since when its machine does not count any more.
+    pub released: Option<Timestamp>,
+}
+
+/// Which activations are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct ActivationFilter {
+    /// Of this key.
+    pub key: Option<KeyId>,
+    /// Of this customer's keys.
+    pub customer: Option<i64>,
+    /// Since this time.
+    pub since: Option<Timestamp>,
+    /// Before this one, as they are listed: the newest first.
+    pub before: Option<u64>,
+}
+
+/// Notes an activation.
+pub fn add(session: &mut Session<'_>, new: &NewActivation<'_>) -> Result<()> {
+    let (id, key) = (next_number(session, "activation", "id")?, new.installation_id.key());
+    let chain = new.issued.map(|(_, chain)| {
+        let chain: Vec<String> = chain.iter().map(|der| BASE64.encode(der)).collect();
+        chain.join(" ")
+    });
+    session
+        .execute(
+            "INSERT INTO activation
+                 (id, key_group, serial, hardware, how, at, installation_id, request, chain, certificate)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            values![
+                id,
+                key.group(),
+                key.serial(),
+                new.installation_id.hardware().to_string(),
+                new.how.as_str(),
+                new.at,
+                new.installation_id.digits(),
+                new.issued.map(|(request, _)| request),
+                chain,
+                new.certificate
+            ],
+        )
+        .map(drop)
+}
+
+/// The certificates that were issued for this very request, in DER: when its answer was lost, it comes again.
+pub fn issued(
+    session: &mut Session<'_>,
+    installation_id: &InstallationId,
+    request: &[u8; 32],
+) -> Result<Option<Vec<CertificateDer<'static>>>> {
+    let select = "SELECT chain FROM activation WHERE installation_id = $1 AND request = $2";
+    let Some(mut row) = session.find(select, values![installation_id.digits(), request])? else {
+        return Ok(None);
+    };
+    let chain: String = row.take()?;
+    let decode = |der| BASE64.decode(der).map(CertificateDer::from);
+    let chain: std::result::Result<_, _> = chain.split(' ').map(decode).collect();
+    chain.map(Some).map_err(|_| {
+        Error::new(
+            Code::StoreDamaged,
+            "the database holds an issued certificate that cannot be read",
+            "put a backup in its place; nothing was changed",
+        )
+    })
+}
+
+/// Whether an Installation ID was activated, on a machine that still counts.
+pub fn is_activated(session: &mut Session<'_>, installation_id: &InstallationId) -> Result<bool> {
+    let select = "SELECT 1 FROM activation WHERE installation_id = $1 AND released IS NULL LIMIT 1";
+    Ok(session.find(select, values![installation_id.digits()])?.is_some())
+}
+
+/// How often a key was activated on each machine that counts.
+pub fn by_machine(session: &mut Session<'_>, key: KeyId) -> Result<BTreeMap<ShortHardwareId, u32>> {
+    let rows = session.rows(
+        "SELECT hardware, count(*) FROM activation
+         WHERE key_group = $1 AND serial = $2 AND released IS NULL GROUP BY hardware",
+        values![key.group(), key.serial()],
+    )?;
+    rows.into_iter().map(|mut row| Ok((row.parse()?, row.take()?))).collect()
+}
+
+/// The machine does not count any more; says how many activations that were.
+pub fn release(
+    session: &mut Session<'_>,
+    key: KeyId,
+    machine: ShortHardwareId,
+    now: Timestamp,
+) -> Result<u64> {
+    session.execute(
+        "UPDATE activation SET released = $4
+         WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND released IS NULL",
+        values![key.group(), key.serial(), machine.to_string(), now],
+    )
+}
+
+/// Whose certificate this is.
+pub fn of_certificate(session: &mut Session<'_>, certificate: &str) -> Result<Option<Activation>> {
+    let select = format!("{SELECT} WHERE certificate = $1 ORDER BY id LIMIT 1");
+    session.find(&select, values![certificate])?.map(activation).transpose()
+}
+
+/// So many of the activations that are wanted, the newest first.
+pub fn list(session: &mut Session<'_>, filter: &ActivationFilter, most: u32) -> Result<Vec<Activation>> {
+    let before = filter.before.unwrap_or(u64::MAX);
+    let (mut conditions, mut wanted): (_, Vec<Value>) = (vec!["id < $1"], vec![before.into()]);
+    if let Some(key) = filter.key {
+        wanted.extend([key.group().into(), key.serial().into()]);
+        conditions.push("key_group = $2 AND serial = $3");
+    } else if let Some(customer) = filter.customer {
+        wanted.push(customer.into());
+        conditions
+            .push("(key_group, serial) IN (SELECT key_group, serial FROM product_key WHERE customer = $2)");
+    }
+    let since = filter.since.map(|since| format!("at >= {}", since.as_second()));
+    conditions.extend(since.as_deref());
+    let select = format!("{SELECT} WHERE {} ORDER BY id DESC LIMIT {most}", conditions.join(" AND "));
+    session.rows(&select, &wanted)?.into_iter().map(activation).collect()
+}
+
+fn activation(mut row: Row) -> Result<Activation> {
+    Ok(Activation {
+        id: row.take()?,
+        key: KeyId::new(row.take()?, row.take()?)?,
+        machine: row.parse()?,
+        how: row.take()?,
+        at: row.take()?,
+        certificate: row.take()?,
+        released: row.take()?,
+    })
+}
+
+const SELECT: &str = "SELECT id, key_group, serial, hardware, how, at, certificate, released FROM activation";

@@ -1,0 +1,237 @@
+//! What is said of keys, customers and activations: the same JSON from the commands and from the API.
+
+use crate::phone::Usage;
+use crate::store::activations::Activation;
+use crate::store::customers::Customer;
+use crate::store::keys::KeyRecord;
+use crate::store::{audit, catalogs};
+use quorate_core::Timestamp;
+use quorate_core::catalog_diff::{Change, Difference};
+use quorate_core::certificate::Role;
+use serde::Serialize;
+
+/// A product key, as far as the vendor knows it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KeyView {
+    /// Group and serial, as in `00096-000-000004`.
+    pub id: String,
+    /// The last five characters of the key.
+    pub last_five: String,
+    /// The number of its key group.
+    pub group: u16,
+    /// When it was issued, UTC.
+    pub issued: Timestamp,
+    /// Whose it is.
+    pub customer: Option<CustomerName>,
+    /// Since when it is blocked, UTC; null when it is not.
+    pub blocked: Option<Timestamp>,
+    /// A limit of its own in place of its group's: on how many hosts.
+    pub hosts: Option<u32>,
+    /// A limit of its own: how often again on each host.
+    pub reactivations: Option<u32>,
+    /// A limit of its own: on how many machines.
+    pub machines: Option<u32>,
+}
+
+/// A customer's number and name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CustomerName {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+}
+
+impl From<&KeyRecord> for KeyView {
+    fn from(key: &KeyRecord) -> Self {
+        let customer = key.customer.zip(key.customer_name.clone());
+        Self {
+            id: key.id.to_string(),
+            last_five: key.partial.to_string(),
+            group: key.id.group(),
+            issued: key.issued,
+            customer: customer.map(|(id, name)| CustomerName { id, name }),
+            blocked: key.blocked,
+            hosts: key.limits.hosts,
+            reactivations: key.limits.reactivations,
+            machines: key.limits.machines,
+        }
+    }
+}
+
+/// How far a product key is used up.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UsageView {
+    /// The key.
+    pub key: KeyView,
+    /// The name of its key group.
+    pub group_name: String,
+    /// What it activates: `hosts` or `machines`.
+    pub activates: &'static str,
+    /// On how many it is activated.
+    pub activated: u32,
+    /// On how many it may be.
+    pub allowed: u32,
+    /// On how many more it may be.
+    pub left: u32,
+    /// How many activations by telephone its license pack is still good for.
+    pub slots_left: u32,
+    /// How many it was made for; 0 when it has no pack.
+    pub slots: u32,
+    /// What should be done before it is too late.
+    pub warning: Option<String>,
+}
+
+impl From<&Usage> for UsageView {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            key: KeyView::from(&usage.key),
+            group_name: usage.group.clone(),
+            activates: if usage.role == Role::Host { "hosts" } else { "machines" },
+            activated: usage.machines,
+            allowed: usage.allowed,
+            left: usage.left(),
+            slots_left: usage.slots_left,
+            slots: usage.slots,
+            warning: usage.warning(),
+        }
+    }
+}
+
+/// A customer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CustomerView {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What the vendor wants to remember.
+    pub note: String,
+    /// Since when it is known, UTC.
+    pub created: Timestamp,
+}
+
+impl From<Customer> for CustomerView {
+    fn from(customer: Customer) -> Self {
+        let Customer { id, name, note, created } = customer;
+        Self { id, name, note, created }
+    }
+}
+
+impl From<&Customer> for CustomerView {
+    fn from(customer: &Customer) -> Self {
+        Self::from(customer.clone())
+    }
+}
+
+/// An activation that has happened.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ActivationView {
+    /// Its number; they rise with time.
+    pub id: u64,
+    /// Of which key.
+    pub key: String,
+    /// On which machine: the beginning of its hardware id.
+    pub machine: String,
+    /// `online` or `phone`.
+    pub how: String,
+    /// When, UTC.
+    pub at: Timestamp,
+    /// The serial number of the host's certificate, by which it is revoked; null for a machine with a key of its own.
+    pub certificate: Option<String>,
+    /// Since when the machine does not count any more, UTC; null while it counts.
+    pub released: Option<Timestamp>,
+}
+
+impl From<Activation> for ActivationView {
+    fn from(activation: Activation) -> Self {
+        let Activation { id, key, machine, how, at, certificate, released } = activation;
+        Self { id, key: key.to_string(), machine: machine.to_string(), how, at, certificate, released }
+    }
+}
+
+/// What the phone desk tells the caller.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfirmedView {
+    /// The Confirmation ID: eight groups A to H of six digits.
+    pub confirmation_id: String,
+    /// How far the key is used up now.
+    pub usage: UsageView,
+}
+
+/// A signed catalog's place in the history.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CatalogView {
+    /// Its number.
+    pub number: u64,
+    /// When it was signed, UTC.
+    pub signed: Timestamp,
+}
+
+impl From<catalogs::Entry> for CatalogView {
+    fn from(entry: catalogs::Entry) -> Self {
+        Self { number: entry.number, signed: entry.at }
+    }
+}
+
+/// What differs between two product files.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DifferenceView {
+    /// Of what.
+    pub of: String,
+    /// `added`, `removed` or `changed`.
+    pub change: &'static str,
+    /// The field that is changed.
+    pub field: Option<String>,
+    /// Its value before; null when it was not set.
+    pub old: Option<String>,
+    /// Its value now; null when it is not set.
+    pub new: Option<String>,
+}
+
+impl From<Difference> for DifferenceView {
+    fn from(difference: Difference) -> Self {
+        let Difference { of, change } = difference;
+        match change {
+            Change::Added => Self { of, change: "added", field: None, old: None, new: None },
+            Change::Removed => Self { of, change: "removed", field: None, old: None, new: None },
+            Change::Field { name, old, new } => Self { of, change: "changed", field: Some(name), old, new },
+        }
+    }
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AuditView {
+    /// Its number, from 1, without gaps.
+    pub number: u64,
+    /// When, UTC.
+    pub at: Timestamp,
+    /// Who.
+    pub who: String,
+    /// What was done, as in `key.block`.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// The figures.
+    pub detail: serde_json::Value,
+    /// SHA-256 over all this and the hash of the entry before it, in hexadecimal.
+    pub hash: String,
+}
+
+impl From<audit::Entry> for AuditView {
+    fn from(entry: audit::Entry) -> Self {
+        let audit::Entry { number, at, who, action, subject, detail, hash } = entry;
+        let detail = serde_json::from_str(&detail).unwrap_or_default();
+        Self { number, at, who, action, subject, detail, hash }
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a vendor is kept: the same tests run in SQLite and in PostgreSQL.
+
+use super::EXAMPLE;
+use super::cluster::Cluster;
+use quorate_core::product_key::ProductKey;
+use quorate_edge::clock::Clock;
+use quorate_edge::sql::Location;
+use quorate_vendor::authority::Directories;
+use quorate_vendor::keys::Issue;
+use quorate_vendor::products;
+use quorate_vendor::service::{self, Service, Vendor};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A vendor that has been set up with the products of the shipped example.
+pub struct Place {
+    directory: TempDir,
+    pub database: Location,
+    pub cluster: Option<Cluster>,
+}
+
+impl Place {
+    fn new(cluster: Option<Cluster>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = match &cluster {
+            Some(cluster) => Location::Postgres(cluster.url(&[])),
+            None => service::own_database(&directory.path().join("vendor")),
+        };
+        let place = Self { directory, database, cluster };
+        let directories =
+            Directories { service: place.service_directory(), root: place.directory.path().join("root") };
+        let vendor = Vendor {
+            id: "contoso".parse().unwrap(),
+            name: "Contoso Ltd".to_owned(),
+            url: "https://127.0.0.1".to_owned(),
+        };
+        Service::create_in(&directories, &place.database, &vendor, &Clock::system()).unwrap();
+        place.service().import(products::parse_products(EXAMPLE, "contoso.toml").unwrap()).unwrap();
+        place
+    }
+
+    pub fn service_directory(&self) -> PathBuf {
+        self.directory.path().join("vendor")
+    }
+
+    /// A replica of the service.
+    pub fn service(&self) -> Service {
+        self.service_at(Clock::system())
+    }
+
+    pub fn service_at(&self, clock: Clock) -> Service {
+        Service::open_in(&self.service_directory(), &self.database, clock).unwrap()
+    }
+
+    /// A path beside the vendor's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Changes the database behind the service's back.
+    pub fn meddle(&self, statement: &str) {
+        match &self.cluster {
+            Some(cluster) => drop(cluster.sql(statement)),
+            None => {
+                let file = self.service_directory().join("vendor.db");
+                rusqlite::Connection::open(file).unwrap().execute_batch(statement).unwrap();
+            }
+        }
+    }
+}
+
+/// Runs a test in SQLite and in PostgreSQL.
+pub fn in_both(test: impl Fn(&Place)) {
+    test(&Place::new(None));
+    test(&Place::new(Some(Cluster::start())));
+}
+
+/// One key of a group.
+pub fn key(service: &Service, group: u16) -> ProductKey {
+    service.issue_few(&Issue::of(group, 1)).unwrap().remove(0)
+}
