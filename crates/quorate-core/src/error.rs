@@ -165,6 +165,8 @@ codes! {
     CustomerUnknown = "Q407";
     /// No host has a certificate with this serial number.
     CertificateUnknown = "Q408";
+    /// The catalog has no key group of this number.
+    KeyGroupUnknown = "Q409";
 
     /// No host was found: no SRV record and none set by hand.
     NoHostFound = "Q501", 0x8007_232B;
@@ -207,6 +209,14 @@ codes! {
     AlreadyServing = "Q612";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
+    /// Nobody is signed in, or the token is not one that is valid.
+    NotSignedIn = "Q701";
+    /// The token or the role does not permit this.
+    NotPermitted = "Q702";
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "Q703";
+    /// There is nothing of this number or name.
+    NotFound = "Q704";
     /// A defect in Quorate itself: please report it.
     Internal = "Q699";
 }

@@ -234,6 +234,18 @@ impl Sql {
     }
 }
 
+/// Connections to PostgreSQL cannot be closed from within an asynchronous task, where a service ends.
+impl Drop for Sql {
+    fn drop(&mut self) {
+        if let Kind::Postgres { servers, .. } = &self.0 {
+            let servers = std::mem::take(&mut *lock(servers));
+            // A thread that cannot be started closes nothing; the program ends, and the server notices.
+            let closing = std::thread::Builder::new().spawn(move || drop(servers));
+            let _ = closing.map(std::thread::JoinHandle::join);
+        }
+    }
+}
+
 /// What one turn, or one look, is made of.
 pub struct Session<'c>(Open<'c>);
 
@@ -245,6 +257,7 @@ enum Open<'c> {
 impl Session<'_> {
     /// Every row that a statement gives.
     pub fn rows(&mut self, statement: &str, values: &[Value]) -> Result<Vec<Row>> {
+        refuse_zeros(values)?;
         match &mut self.0 {
             Open::Sqlite { connection, failed } => {
                 rows(connection, statement, values).map_err(|error| failed(&error))
@@ -270,6 +283,7 @@ impl Session<'_> {
 
     /// Does something, and says how many rows it touched.
     pub fn execute(&mut self, statement: &str, values: &[Value]) -> Result<u64> {
+        refuse_zeros(values)?;
         match &mut self.0 {
             Open::Sqlite { connection, failed } => rows(connection, statement, values)
                 .map(|_| connection.changes())
@@ -337,6 +351,14 @@ fn rows(connection: &Connection, statement: &str, values: &[Value]) -> rusqlite:
         found.push(Row::sqlite(row, columns)?);
     }
     Ok(found)
+}
+
+/// PostgreSQL keeps no zero in a text. Nobody who types one means it, and it must not look as if the database failed.
+fn refuse_zeros(values: &[Value]) -> Result<()> {
+    if values.iter().any(|value| matches!(value, Value::Text(text) if text.contains('\0'))) {
+        return Err(Error::new(Code::RequestInvalid, "a text holds a zero byte", "write it in plain text"));
+    }
+    Ok(())
 }
 
 /// A parameter that a statement does not have is left out, as PostgreSQL would not.

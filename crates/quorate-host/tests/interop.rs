@@ -5,17 +5,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use common::{OFFICE, OFFICE_STANDARD, Site, stderr, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 #[tokio::test]
 async fn a_client_in_python_is_activated_and_believes_nothing_unverified() {
-    let python = python();
+    let python = python::with(&here().join("tests/interop/requirements.txt"));
     let site = Site::activated();
     let host = site.serve(&[]);
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = here();
     let stubs = site.directory.path().join("stubs");
     std::fs::create_dir(&stubs).unwrap();
     let output = run(Command::new(&python)
@@ -32,31 +34,10 @@ async fn a_client_in_python_is_activated_and_believes_nothing_unverified() {
     assert_eq!(site.ask(1, host.address).await, Ok(6));
 }
 
-/// A Python that has what the script needs, made once for each list of packages.
-fn python() -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements).unwrap();
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-venv");
-    let (python, made) = (environment.join("bin/python"), environment.join("made-of.txt"));
-    if std::fs::read_to_string(&made).is_ok_and(|of| of == wanted) {
-        return python;
-    }
-    let step = |what: &str, command: &mut Command| {
-        let output = run(command);
-        assert!(output.status.success(), "{what}: {}{}", stdout(&output), stderr(&output));
-    };
-    step(
-        "this test needs python3 with venv (Debian: python3-venv, which ./setup installs)",
-        Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment),
-    );
-    step(
-        "this test needs packages from PyPI, which could not be installed",
-        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements),
-    );
-    std::fs::write(made, wanted).unwrap();
-    python
-}
-
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -108,7 +108,7 @@ impl Service {
             let released = activations::release(turn.session, id, machine, turn.now)?;
             if released == 0 {
                 return Err(Error::new(
-                    Code::RequestInvalid,
+                    Code::NotFound,
                     format!("product key {id} does not count machine {machine}"),
                     format!("`quorate-vendor key show {id}` lists the machines that count"),
                 ));

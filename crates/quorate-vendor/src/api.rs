@@ -1,109 +1,130 @@
 //! The REST interface: JSON over HTTPS, errors as RFC 9457 problems that carry our code and next step.
 //!
-//! Nobody signs in here: what proves the right to an activation is in the request itself.
+//! Two kinds of callers: hosts and machines, who sign in nowhere, since what proves the right to an activation is in
+//! the request itself ([`activation`]); and the vendor's own programs, by a token. Every operation describes itself,
+//! and `/openapi.json` is made of these descriptions.
+
+mod activation;
+mod catalogs;
+mod customers;
+mod extract;
+mod keys;
+mod overview;
+mod schema;
+mod tokens;
 
 use crate::service::Service;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use quorate_core::host_activation::HostActivationRequest;
-use quorate_core::key_activation::KeyActivationRequest;
-use quorate_core::product_key::KeyId;
+use axum::routing::get;
+use axum::{Json, Router};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::problem::Problem;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// The routes over a service.
 pub fn router(service: Service) -> Router {
-    Router::new()
-        .route("/v1/activations", post(activate_key))
-        .route("/v1/host-activations", post(activate_host))
-        .route("/v1/catalog", get(catalog))
-        .route("/v1/revocations", get(revocations))
-        .fallback(async || Answer::<()>(Err(nothing_here())))
-        .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
+    let (router, description) = described().split_for_parts();
+    let description = Arc::new(description.to_pretty_json().unwrap_or_default());
+    let openapi = get(async move || {
+        ([(header::CONTENT_TYPE, "application/json")], description.as_str().to_owned()).into_response()
+    });
+    router
+        .route("/openapi.json", openapi)
+        .fallback(async || Refusal::from(nothing_here()))
+        .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(Shared { service: Arc::new(service), turns: Arc::new(Semaphore::new(AT_A_TIME)) })
+        .with_state(Web::new(service))
 }
 
-async fn activate_host(service: State<Shared>, body: Body) -> Response {
-    let activate = |service: &Service, request: &HostActivationRequest| service.activate_host(request);
-    activated(service, body, "host", |request| request.installation_id.key(), activate).await
+/// The operations with their descriptions.
+fn described() -> OpenApiRouter<Web> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(activation::activate_host))
+        .routes(routes!(activation::activate_key))
+        .routes(routes!(activation::catalog))
+        .routes(routes!(activation::revocations))
+        .routes(routes!(customers::list, customers::add))
+        .routes(routes!(customers::one, customers::change))
+        .routes(routes!(keys::list, keys::issue))
+        .routes(routes!(keys::one, keys::change))
+        .routes(routes!(keys::usage))
+        .routes(routes!(keys::pack))
+        .routes(routes!(keys::release))
+        .routes(routes!(keys::inquire))
+        .routes(routes!(keys::confirm))
+        .routes(routes!(overview::activations))
+        .routes(routes!(overview::revoked, overview::revoke))
+        .routes(routes!(overview::audit))
+        .routes(routes!(catalogs::file))
+        .routes(routes!(tokens::list, tokens::add))
+        .routes(routes!(tokens::revoke))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(catalogs::list, catalogs::import))
+                .routes(routes!(catalogs::differences))
+                .layer(DefaultBodyLimit::max(LARGEST_FILE)),
+        )
 }
 
-async fn activate_key(service: State<Shared>, body: Body) -> Response {
-    let activate = |service: &Service, request: &KeyActivationRequest| service.activate_key(request);
-    activated(service, body, "machine", |request| request.installation_id.key(), activate).await
-}
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Quorate activation service",
+        description = "Products, product keys, customers, activations by internet and by telephone.\n\n\
+            Times are RFC 3339 in UTC. Errors are `application/problem+json` (RFC 9457) with a stable `code` and what to \
+            do `next`. Lists come in pages: `next` of one is `after` (or `before`) of the following. A POST with an \
+            `Idempotency-Key` may be sent again within a day and is done once.",
+        license(name = "Apache-2.0 OR MIT"),
+    ),
+    modifiers(&BearerTokens),
+    tags(
+        (name = "activation", description = "What hosts and machines ask. No token: the request proves its right."),
+        (name = "customers", description = "To whom keys are issued."),
+        (name = "keys", description = "Product keys: issued, found, limited, blocked."),
+        (name = "desk", description = "The phone desk: Installation ID in, Confirmation ID out."),
+        (name = "products", description = "Products and policies, signed as catalogs."),
+        (name = "overview", description = "What happened."),
+        (name = "tokens", description = "Tokens of programs."),
+    )
+)]
+struct Description;
 
-/// Reads a request and answers it.
-async fn activated<Q: DeserializeOwned + Send + 'static, A: Serialize + Send + 'static>(
-    State(service): State<Shared>,
-    body: Body,
-    who: &'static str,
-    key: impl FnOnce(&Q) -> KeyId,
-    activate: impl FnOnce(&Service, &Q) -> Result<A> + Send + 'static,
-) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return problem(rejection.status(), not_read(rejection.status())),
-    };
-    let request: Q = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(error) => {
-            let what = format!("the request cannot be read: {error}");
-            return Answer::<()>(Err(Error::new(Code::RequestInvalid, what, COMPARE))).into_response();
-        }
-    };
-    let key = key(&request);
-    let answer = service.ask(move |service| activate(service, &request)).await;
-    match &answer {
-        Ok(_) => tracing::info!(%key, who, "activated"),
-        Err(error) => tracing::info!(%key, who, code = error.code.as_str(), error.what, "not activated"),
+struct BearerTokens;
+
+impl utoipa::Modify for BearerTokens {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
-    Answer(answer).into_response()
 }
-
-async fn catalog(State(service): State<Shared>) -> Response {
-    document(service.ask(|service| service.catalog_jws()).await)
-}
-
-async fn revocations(State(service): State<Shared>) -> Response {
-    document(service.ask(|service| service.revocations_jws()).await)
-}
-
-/// A signed document as it is.
-fn document(jws: Result<String>) -> Response {
-    match jws {
-        Ok(jws) => ([(header::CONTENT_TYPE, "application/jose")], jws).into_response(),
-        Err(error) => Answer::<()>(Err(error)).into_response(),
-    }
-}
-
-type Body = std::result::Result<Bytes, BytesRejection>;
 
 /// The service, a few callers at a time: it waits for the database, so it is kept off the network's threads.
 #[derive(Clone)]
-struct Shared {
-    service: Arc<Service>,
+pub(crate) struct Web {
+    service: Service,
     turns: Arc<Semaphore>,
 }
 
-impl Shared {
-    async fn ask<T: Send + 'static>(
+impl Web {
+    pub(crate) fn new(service: Service) -> Self {
+        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+
+    /// Asks the service for something.
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
-        let service = Arc::clone(&self.service);
+        let service = self.service.clone();
         let answer = tokio::task::spawn_blocking(move || question(&service));
         answer.await.unwrap_or_else(|error| {
             Err(Error::new(Code::Internal, format!("a request failed ({error})"), "please report this"))
@@ -112,37 +133,58 @@ impl Shared {
 }
 
 /// JSON, or a problem.
-struct Answer<T>(Result<T>);
+pub(crate) type Answer<T> = std::result::Result<Json<T>, Refusal>;
 
-impl<T: serde::Serialize> IntoResponse for Answer<T> {
-    fn into_response(self) -> Response {
-        match self.0 {
-            Ok(answer) => axum::Json(answer).into_response(),
-            Err(error) => problem(status(error.code), error),
-        }
+/// An error, as a problem with the status that says it.
+pub(crate) struct Refusal {
+    status: StatusCode,
+    error: Error,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { status: status(error.code), error }
     }
 }
 
-fn problem(status: StatusCode, error: Error) -> Response {
-    let problem = Problem::new(status.as_u16(), error);
-    let mut response = (status, axum::Json(problem)).into_response();
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        refusal(self.status, self.error)
+    }
+}
+
+fn refusal(status: StatusCode, error: Error) -> Response {
+    let mut response = (status, Json(Problem::new(status.as_u16(), error))).into_response();
     let kind = header::HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
-fn status(code: Code) -> StatusCode {
+/// Which status of HTTP says it.
+pub(crate) fn status(code: Code) -> StatusCode {
     match code {
-        Code::RequestInvalid | Code::InstallationIdInvalid | Code::IdentifierInvalid => {
-            StatusCode::BAD_REQUEST
-        }
-        Code::ProofInvalid | Code::KeyBlocked => StatusCode::FORBIDDEN,
-        Code::KeyUnknown | Code::CustomerUnknown | Code::CertificateUnknown | Code::NotSetUp => {
-            StatusCode::NOT_FOUND
-        }
-        Code::ActivationsUsedUp | Code::MachinesUsedUp | Code::SlotsUsedUp | Code::ProductKeyUnsuited => {
-            StatusCode::CONFLICT
-        }
+        Code::RequestInvalid
+        | Code::InstallationIdInvalid
+        | Code::IdentifierInvalid
+        | Code::DocumentInvalid
+        | Code::CatalogInvalid => StatusCode::BAD_REQUEST,
+        Code::NotSignedIn => StatusCode::UNAUTHORIZED,
+        Code::ProofInvalid | Code::KeyBlocked | Code::NotPermitted => StatusCode::FORBIDDEN,
+        Code::KeyUnknown
+        | Code::KeyGroupUnknown
+        | Code::CustomerUnknown
+        | Code::CertificateUnknown
+        | Code::NotFound
+        | Code::NotSetUp => StatusCode::NOT_FOUND,
+        Code::ActivationsUsedUp
+        | Code::MachinesUsedUp
+        | Code::SlotsUsedUp
+        | Code::ProductKeyUnsuited
+        | Code::AlreadyThere => StatusCode::CONFLICT,
+        Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unwritable | Code::DiskFull | Code::StoreDamaged | Code::DatabaseUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -158,19 +200,10 @@ fn wrong_method() -> Error {
     Error::new(Code::RequestInvalid, "this path does not take requests of this method", PATHS)
 }
 
-fn not_read(status: StatusCode) -> Error {
-    let what = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => format!("the request has more than {LARGEST_BODY} bytes"),
-        _ => "the request broke off".to_owned(),
-    };
-    Error::new(Code::RequestInvalid, what, COMPARE)
-}
-
-const PATHS: &str = "the requests are POST /v1/host-activations, POST /v1/activations, GET /v1/catalog and \
-                     GET /v1/revocations";
-const COMPARE: &str = "compare it with the documentation of the requests (docs/protocol.md)";
-
+const PATHS: &str = "GET /openapi.json describes every path";
 /// How many wait for the database at a time, each with a connection of its own.
 const AT_A_TIME: usize = 8;
-/// A host activation, the larger of the two, is below 2 KB.
+/// A host activation, the largest request, is below 2 KB.
 const LARGEST_BODY: usize = 64 * 1024;
+/// A product file of hundreds of SKUs is below 256 KB.
+const LARGEST_FILE: usize = 512 * 1024;

@@ -2,6 +2,7 @@
 
 mod keys;
 mod output;
+mod tokens;
 
 use crate::api;
 use crate::authority::{self, Directories};
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokens::TokenCommand;
 use tokio::net::TcpListener;
 
 /// The vendor's activation service: products, product keys, host activation, license packs, phone desk.
@@ -91,6 +93,11 @@ enum Command {
     Certificate {
         #[command(subcommand)]
         command: CertificateCommand,
+    },
+    /// Tokens of programs that use the interface.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Who did what and when.
     Audit {
@@ -228,6 +235,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Customer { command } => command.run(&open()?, &mut output),
         Command::Key { command } => command.run(&open()?, &mut output),
         Command::Certificate { command } => certificate(command, &open()?, &mut output),
+        Command::Token { command } => command.run(&open()?, &mut output),
         Command::Audit { command } => audit(command, &open()?, &mut output),
         Command::Catalog { out: directory } => write_catalog(&open()?, &directory, output.out),
         Command::Pack { key, out: file, slots } => {
@@ -247,9 +255,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let installation_id: InstallationId = installation_id.concat().parse()?;
             let confirmed = open()?.confirm(&installation_id)?;
             let confirmation_id = confirmed.confirmation_id.to_string();
-            let usage = UsageView::from(&confirmed.usage);
-            let document = ConfirmedView { confirmation_id: confirmation_id.clone(), usage };
-            output.say(&document, || {
+            output.say(&ConfirmedView::from(&confirmed), || {
                 let groups = ('A'..).zip(confirmation_id.split('-'));
                 let groups = groups.map(|(letter, group)| format!("{letter}  {group}\n"));
                 format!(

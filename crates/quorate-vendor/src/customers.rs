@@ -1,5 +1,6 @@
 //! Customers: to whom keys are issued.
 
+use crate::once::Once;
 use crate::service::Service;
 use crate::store::customers::{self, Customer};
 use quorate_core::{Code, Error, Result};
@@ -10,9 +11,14 @@ use std::collections::BTreeMap;
 impl Service {
     /// A new customer.
     pub fn add_customer(&self, name: &str, note: &str) -> Result<Customer> {
+        self.add_customer_once(None, name, note)
+    }
+
+    /// A new customer, once under an idempotency key.
+    pub fn add_customer_once(&self, once: Option<&Once>, name: &str, note: &str) -> Result<Customer> {
         let new = NewCustomer { name: name.to_owned(), note: note.to_owned() };
         new.check()?;
-        self.change(|turn| {
+        self.change_once(once, |turn| {
             refuse_taken(turn.session, &new.name, None)?;
             let id = customers::add(turn.session, [(new.name.trim(), new.note.trim())], turn.now)?;
             turn.note("customer.add", new.name.trim(), serde_json::json!({ "id": id }))?;

@@ -3,7 +3,9 @@
 //! What blocks them is in [`crate::revocation`], what they are worth in [`crate::activations`].
 
 use crate::customers;
+use crate::once::Once;
 use crate::products::key_group;
+use crate::revocation;
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
@@ -12,7 +14,9 @@ use quorate_core::product_key::{KeyId, ProductKey, Verifier};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::random;
 use quorate_edge::sql::Session;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use zeroize::Zeroizing;
 
 /// Which keys are to be issued.
 #[derive(Clone, Debug)]
@@ -25,6 +29,16 @@ pub struct Issue {
     pub customer: Option<String>,
 }
 
+/// A product key as it is shown once.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IssuedKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The key itself.
+    pub product_key: Zeroizing<String>,
+}
+
 /// Limits that are to change: `None` leaves one as it is, `Some(None)` makes it the key group's again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewLimits {
@@ -34,6 +48,17 @@ pub struct NewLimits {
     pub reactivations: Option<Option<u32>>,
     /// A MAK or retail key: on how many machines.
     pub machines: Option<Option<u32>>,
+}
+
+/// What is to change of a key; `None` leaves it as it is.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// The customer's name, or nobody's.
+    pub customer: Option<Option<String>>,
+    /// Whether it is blocked.
+    pub blocked: Option<bool>,
+    /// Its limits.
+    pub limits: NewLimits,
 }
 
 impl Issue {
@@ -50,12 +75,7 @@ impl Service {
         self.sweep()?;
         let long = issue.count > CHUNK;
         let (first, customer) = self.change(|turn| {
-            key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
-            let customer = match &issue.customer {
-                Some(name) => Some(customers::named(turn.session, name)?.id),
-                None => None,
-            };
-            let first = keys::reserve(turn.session, issue.group, issue.count)?;
+            let (first, customer) = self.begin(turn, issue)?;
             if long {
                 keys::touch_run(turn.session, issue.group, first, first + issue.count - 1, turn.now)?;
             }
@@ -82,6 +102,42 @@ impl Service {
             Ok(())
         })?;
         Ok(issued)
+    }
+
+    /// Issues a few keys, once under an idempotency key.
+    pub fn issue_once(&self, once: Option<&Once>, issue: &Issue) -> Result<Vec<IssuedKey>> {
+        if issue.count == 0 || issue.count > MOST_AT_ONCE {
+            return Err(Error::new(
+                Code::RequestInvalid,
+                format!("{} keys were asked for", issue.count),
+                format!(
+                    "ask for 1 to {MOST_AT_ONCE} at a time; `quorate-vendor key issue --out FILE` issues millions"
+                ),
+            ));
+        }
+        self.change_once(once, |turn| {
+            let (first, customer) = self.begin(turn, issue)?;
+            let made = make_keys(issue.group, first..first + issue.count)?;
+            let records: Vec<KeyRecord> =
+                made.iter().map(|(key, verifier)| record(key, verifier, customer, turn.now)).collect();
+            keys::add(turn.session, &records)?;
+            let run = Run { first, last: first + (issue.count - 1), long: false };
+            end_or_touch(turn, issue, &run, run.last)?;
+            let issued = made
+                .iter()
+                .map(|(key, _)| IssuedKey { id: key.id(), product_key: Zeroizing::new(key.reveal()) });
+            Ok(issued.collect())
+        })
+    }
+
+    /// Sets the serials aside, and finds the customer.
+    fn begin(&self, turn: &mut Turn<'_, '_>, issue: &Issue) -> Result<(u32, Option<i64>)> {
+        key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
+        let customer = match &issue.customer {
+            Some(name) => Some(customers::named(turn.session, name)?.id),
+            None => None,
+        };
+        Ok((keys::reserve(turn.session, issue.group, issue.count)?, customer))
     }
 
     /// The processor makes the keys of the next part while the database keeps those of this one.
@@ -140,58 +196,81 @@ impl Service {
 
     /// Makes a key a customer's, or nobody's.
     pub fn assign_key(&self, id: KeyId, customer: Option<&str>) -> Result<KeyRecord> {
-        self.change(|turn| {
-            known_key(turn.session, id)?;
-            let customer = customer.map(|name| customers::named(turn.session, name)).transpose()?;
-            keys::assign(turn.session, id, customer.as_ref().map(|customer| customer.id))?;
-            let name = customer.map(|customer| customer.name);
-            turn.note("key.assign", &id.to_string(), serde_json::json!({ "customer": name }))?;
-            known_key(turn.session, id)
-        })
+        let customer = Some(customer.map(str::to_owned));
+        self.change_key(id, &KeyChange { customer, ..KeyChange::default() })
     }
 
     /// Changes how often a key may be activated.
-    pub fn limit_key(&self, id: KeyId, new: &NewLimits) -> Result<KeyRecord> {
+    pub fn limit_key(&self, id: KeyId, limits: &NewLimits) -> Result<KeyRecord> {
+        self.change_key(id, &KeyChange { limits: *limits, ..KeyChange::default() })
+    }
+
+    /// Changes what is known of a key: all of it or nothing.
+    pub fn change_key(&self, id: KeyId, change: &KeyChange) -> Result<KeyRecord> {
         self.change(|turn| {
             let record = known_key(turn.session, id)?;
-            let rights = Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?;
-            new.check(id, rights.role)?;
-            let limits = Limits {
-                hosts: new.hosts.unwrap_or(record.limits.hosts),
-                reactivations: new.reactivations.unwrap_or(record.limits.reactivations),
-                machines: new.machines.unwrap_or(record.limits.machines),
-            };
-            keys::set_limits(turn.session, id, &limits)?;
-            let detail = serde_json::json!({
-                "hosts": limits.hosts, "reactivations": limits.reactivations, "machines": limits.machines
-            });
-            turn.note("key.limit", &id.to_string(), detail)?;
+            if let Some(customer) = &change.customer {
+                assign(turn, id, customer.as_deref())?;
+            }
+            if !change.limits.is_nothing() {
+                self.limit(turn, &record, &change.limits)?;
+            }
+            if let Some(block) = change.blocked {
+                revocation::set_blocked(turn, &record, block)?;
+            }
             known_key(turn.session, id)
         })
     }
+
+    fn limit(&self, turn: &mut Turn<'_, '_>, record: &KeyRecord, new: &NewLimits) -> Result<()> {
+        let id = record.id;
+        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
+        new.check(id, rights.role)?;
+        let limits = Limits {
+            hosts: new.hosts.unwrap_or(record.limits.hosts),
+            reactivations: new.reactivations.unwrap_or(record.limits.reactivations),
+            machines: new.machines.unwrap_or(record.limits.machines),
+        };
+        keys::set_limits(turn.session, id, &limits)?;
+        let detail = serde_json::json!({
+            "hosts": limits.hosts, "reactivations": limits.reactivations, "machines": limits.machines
+        });
+        turn.note("key.limit", &id.to_string(), detail)
+    }
+}
+
+fn assign(turn: &mut Turn<'_, '_>, id: KeyId, customer: Option<&str>) -> Result<()> {
+    let customer = customer.map(|name| customers::named(turn.session, name)).transpose()?;
+    keys::assign(turn.session, id, customer.as_ref().map(|customer| customer.id))?;
+    let name = customer.map(|customer| customer.name);
+    turn.note("key.assign", &id.to_string(), serde_json::json!({ "customer": name }))
 }
 
 impl NewLimits {
+    fn is_nothing(&self) -> bool {
+        self.hosts.is_none() && self.reactivations.is_none() && self.machines.is_none()
+    }
+
     fn check(&self, id: KeyId, role: Role) -> Result<()> {
         let is_host = role == Role::Host;
-        let refuse = |what: String, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
-        if self.hosts.is_none() && self.reactivations.is_none() && self.machines.is_none() {
-            return refuse("no limit was given".to_owned(), "give at least one of the limits");
-        }
+        let refuse = |code, what: String, next: &str| Err(Error::new(code, what, next));
         if !is_host && (self.hosts.is_some() || self.reactivations.is_some()) {
             return refuse(
+                Code::ProductKeyUnsuited,
                 format!("product key {id} activates machines: it has no limit of hosts or re-activations"),
                 "limit the machines",
             );
         }
         if is_host && self.machines.is_some() {
             return refuse(
+                Code::ProductKeyUnsuited,
                 format!("product key {id} activates hosts: it has no limit of machines"),
                 "limit the hosts, or the re-activations on each",
             );
         }
         if [self.hosts, self.machines].contains(&Some(Some(0))) {
             return refuse(
+                Code::RequestInvalid,
                 format!("product key {id} cannot have a limit of 0"),
                 "block the key, if it is to activate nothing more",
             );
@@ -290,6 +369,8 @@ fn stopped() -> Error {
     )
 }
 
+/// How many keys are issued in one turn, while others wait.
+const MOST_AT_ONCE: u32 = 1_000;
 /// How many keys are kept in one turn, so that others are served between.
 const CHUNK: u32 = 10_000;
 /// After this time without a sign of life, a run has ended without coming to its end.

@@ -8,6 +8,7 @@
 //!
 //! Where to go next: [`service`].
 
+pub mod access;
 pub mod activations;
 pub mod api;
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod authority;
 pub mod command;
 pub mod customers;
 pub mod keys;
+pub mod once;
 pub mod phone;
 pub mod products;
 pub mod revocation;

@@ -84,7 +84,7 @@ pub(crate) fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {
             .map(|group| format!("{} ({})", group.number, group.name))
             .collect();
         Error::new(
-            Code::CatalogInvalid,
+            Code::KeyGroupUnknown,
             format!("catalog {} has no key group {number}", catalog.number),
             format!("choose one of: {}", known.join(", ")),
         )

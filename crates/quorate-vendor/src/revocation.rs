@@ -1,7 +1,7 @@
 //! What is taken back: keys, and certificates of hosts. The signed list of it is in every answer.
 
-use crate::keys::known_key;
-use crate::service::Service;
+use crate::keys::KeyChange;
+use crate::service::{Service, Turn};
 use crate::store::keys::{self, KeyRecord};
 use crate::store::{activations, revocations};
 use quorate_core::product_key::KeyId;
@@ -14,26 +14,12 @@ impl Service {
     /// Takes a key back: it is activated no more, and hosts that have it stop at the next renewals. A key that is
     /// blocked already stays so.
     pub fn block_key(&self, id: KeyId) -> Result<KeyRecord> {
-        self.set_blocked(id, true)
+        self.change_key(id, &KeyChange { blocked: Some(true), ..KeyChange::default() })
     }
 
     /// Gives a blocked key free again.
     pub fn unblock_key(&self, id: KeyId) -> Result<KeyRecord> {
-        self.set_blocked(id, false)
-    }
-
-    fn set_blocked(&self, id: KeyId, block: bool) -> Result<KeyRecord> {
-        self.change(|turn| {
-            let record = known_key(turn.session, id)?;
-            if record.blocked.is_some() == block {
-                return Ok(record);
-            }
-            keys::set_blocked(turn.session, id, block.then_some(turn.now))?;
-            revocations::raise_number(turn.session)?;
-            let action = if block { "key.block" } else { "key.unblock" };
-            turn.note(action, &id.to_string(), serde_json::json!({}))?;
-            known_key(turn.session, id)
-        })
+        self.change_key(id, &KeyChange { blocked: Some(false), ..KeyChange::default() })
     }
 
     /// Revokes the certificate of one host, by its serial number; the key's other hosts go on.
@@ -78,4 +64,15 @@ impl Service {
             })
         })
     }
+}
+
+/// Blocks a key or gives it free; one that is so already makes no other list.
+pub(crate) fn set_blocked(turn: &mut Turn<'_, '_>, record: &KeyRecord, block: bool) -> Result<()> {
+    if record.blocked.is_some() == block {
+        return Ok(());
+    }
+    keys::set_blocked(turn.session, record.id, block.then_some(turn.now))?;
+    revocations::raise_number(turn.session)?;
+    let action = if block { "key.block" } else { "key.unblock" };
+    turn.note(action, &record.id.to_string(), serde_json::json!({}))
 }

@@ -229,7 +229,7 @@ impl Service {
     pub(crate) fn catalog_of(&self, session: &mut Session<'_>, number: u64) -> Result<Current> {
         let jws = catalogs::find(session, number)?.ok_or_else(|| {
             Error::new(
-                Code::CatalogInvalid,
+                Code::NotFound,
                 format!("there is no catalog {number}"),
                 "`quorate-vendor product history` shows those there are",
             )

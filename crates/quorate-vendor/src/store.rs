@@ -5,12 +5,14 @@
 //! is still true when it is written.
 
 pub mod activations;
+pub mod answers;
 pub mod audit;
 pub mod catalogs;
 pub mod customers;
 pub mod keys;
 pub mod revocations;
 pub mod slots;
+pub mod tokens;
 
 use quorate_core::{Code, Error, Result};
 use quorate_edge::files;
@@ -130,6 +132,24 @@ CREATE INDEX activation_by_key ON activation (key_group, serial);
 CREATE INDEX activation_by_time ON activation (at);
 CREATE INDEX activation_by_certificate ON activation (certificate) WHERE certificate IS NOT NULL;
 CREATE UNIQUE INDEX activation_by_request ON activation (installation_id, request);
+CREATE TABLE token (
+    id BIGINT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash BYTEA NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    expires BIGINT,
+    revoked BIGINT
+);
+CREATE TABLE answer (
+    token BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    request BYTEA NOT NULL,
+    sealed BYTEA NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (token, name)
+);
+CREATE INDEX answer_by_time ON answer (at);
 CREATE TABLE audit (
     number BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,

@@ -1,9 +1,11 @@
 //! What is said of keys, customers and activations: the same JSON from the commands and from the API.
 
-use crate::phone::Usage;
+use crate::access::Scope;
+use crate::phone::{Confirmed, Usage};
 use crate::store::activations::Activation;
 use crate::store::customers::Customer;
 use crate::store::keys::KeyRecord;
+use crate::store::tokens::TokenRecord;
 use crate::store::{audit, catalogs};
 use quorate_core::Timestamp;
 use quorate_core::catalog_diff::{Change, Difference};
@@ -11,7 +13,7 @@ use quorate_core::certificate::Role;
 use serde::Serialize;
 
 /// A product key, as far as the vendor knows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct KeyView {
     /// Group and serial, as in `00096-000-000004`.
@@ -21,10 +23,12 @@ pub struct KeyView {
     /// The number of its key group.
     pub group: u16,
     /// When it was issued, UTC.
+    #[schema(value_type = String, format = DateTime)]
     pub issued: Timestamp,
     /// Whose it is.
     pub customer: Option<CustomerName>,
     /// Since when it is blocked, UTC; null when it is not.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub blocked: Option<Timestamp>,
     /// A limit of its own in place of its group's: on how many hosts.
     pub hosts: Option<u32>,
@@ -35,7 +39,7 @@ pub struct KeyView {
 }
 
 /// A customer's number and name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct CustomerName {
     /// Its number.
@@ -62,7 +66,7 @@ impl From<&KeyRecord> for KeyView {
 }
 
 /// How far a product key is used up.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct UsageView {
     /// The key.
@@ -102,7 +106,7 @@ impl From<&Usage> for UsageView {
 }
 
 /// A customer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct CustomerView {
     /// Its number.
@@ -112,6 +116,7 @@ pub struct CustomerView {
     /// What the vendor wants to remember.
     pub note: String,
     /// Since when it is known, UTC.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
 
@@ -129,7 +134,7 @@ impl From<&Customer> for CustomerView {
 }
 
 /// An activation that has happened.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ActivationView {
     /// Its number; they rise with time.
@@ -141,10 +146,12 @@ pub struct ActivationView {
     /// `online` or `phone`.
     pub how: String,
     /// When, UTC.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The serial number of the host's certificate, by which it is revoked; null for a machine with a key of its own.
     pub certificate: Option<String>,
     /// Since when the machine does not count any more, UTC; null while it counts.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub released: Option<Timestamp>,
 }
 
@@ -156,7 +163,7 @@ impl From<Activation> for ActivationView {
 }
 
 /// What the phone desk tells the caller.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ConfirmedView {
     /// The Confirmation ID: eight groups A to H of six digits.
@@ -165,13 +172,23 @@ pub struct ConfirmedView {
     pub usage: UsageView,
 }
 
+impl From<&Confirmed> for ConfirmedView {
+    fn from(confirmed: &Confirmed) -> Self {
+        Self {
+            confirmation_id: confirmed.confirmation_id.to_string(),
+            usage: UsageView::from(&confirmed.usage),
+        }
+    }
+}
+
 /// A signed catalog's place in the history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct CatalogView {
     /// Its number.
     pub number: u64,
     /// When it was signed, UTC.
+    #[schema(value_type = String, format = DateTime)]
     pub signed: Timestamp,
 }
 
@@ -182,7 +199,7 @@ impl From<catalogs::Entry> for CatalogView {
 }
 
 /// What differs between two product files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct DifferenceView {
     /// Of what.
@@ -209,12 +226,13 @@ impl From<Difference> for DifferenceView {
 }
 
 /// An entry of the audit log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuditView {
     /// Its number, from 1, without gaps.
     pub number: u64,
     /// When, UTC.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Who.
     pub who: String,
@@ -223,6 +241,7 @@ pub struct AuditView {
     /// To what.
     pub subject: String,
     /// The figures.
+    #[schema(value_type = Object)]
     pub detail: serde_json::Value,
     /// SHA-256 over all this and the hash of the entry before it, in hexadecimal.
     pub hash: String,
@@ -233,5 +252,39 @@ impl From<audit::Entry> for AuditView {
         let audit::Entry { number, at, who, action, subject, detail, hash } = entry;
         let detail = serde_json::from_str(&detail).unwrap_or_default();
         Self { number, at, who, action, subject, detail, hash }
+    }
+}
+
+/// A token, as far as the vendor keeps it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenView {
+    /// Its number.
+    pub id: i64,
+    /// What it is called.
+    pub name: String,
+    /// What it permits.
+    pub scopes: Vec<Scope>,
+    /// When it was made, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// When it ends, UTC; null when it does not end by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+    /// Since when it is taken back, UTC; null while it is not.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked: Option<Timestamp>,
+}
+
+impl From<&TokenRecord> for TokenView {
+    fn from(token: &TokenRecord) -> Self {
+        Self {
+            id: token.id,
+            name: token.name.clone(),
+            scopes: token.scopes.split(',').filter_map(|scope| scope.parse().ok()).collect(),
+            created: token.created,
+            expires: token.expires,
+            revoked: token.revoked,
+        }
     }
 }

@@ -267,7 +267,7 @@ fn keys_are_of_a_group_that_there_is() {
     for group in ["0", "95", "4096", "65535"] {
         vendor
             .run(&["key", "issue", "--group", group])
-            .fails(&format!("Q107: catalog 1 has no key group {group}"), &format!("choose one of: {GROUPS}"));
+            .fails(&format!("Q409: catalog 1 has no key group {group}"), &format!("choose one of: {GROUPS}"));
     }
     for wrong in [&["65536"][..], &["office"], &["96", "--count", "0"], &["96", "--count", "10000001"]] {
         let ran = vendor.run(&[&["key", "issue", "--group"], wrong].concat());

@@ -159,7 +159,11 @@ async fn the_service_runs_until_it_is_asked_to_stop() {
     let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
     let listening = lines.next().unwrap().unwrap();
     let (_, address) = listening.split_once("the activation service is listening address=").unwrap();
-    let answer = client_of(&vendor).get(format!("https://{address}/v1/catalog")).send().await.unwrap();
+    let answer = client_of(vendor.service().authority().root())
+        .get(format!("https://{address}/v1/catalog"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     // Commands work beside it.
     vendor.key(HOST_KEYS);

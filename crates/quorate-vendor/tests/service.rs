@@ -46,7 +46,7 @@ fn products_are_reviewed_before_they_are_signed() {
         let exported = parse_products(&service.product_file(Some(1)).unwrap(), "old.toml").unwrap();
         assert_eq!(exported, parse_products(EXAMPLE, "contoso.toml").unwrap());
         assert_eq!(parse_products(&service.product_file(None).unwrap(), "new.toml").unwrap(), changed);
-        refused(service.product_file(Some(9)), Code::CatalogInvalid, "there is no catalog 9");
+        refused(service.product_file(Some(9)), Code::NotFound, "there is no catalog 9");
     });
 }
 
@@ -292,22 +292,30 @@ fn limits_are_the_groups_or_the_keys_own() {
             "product key 00096-000-000001 was activated again 0 times on this host; 0 are allowed",
         );
 
-        for (key, new, what) in [
+        for (key, new, code, what) in [
             (
                 &mak,
                 hosts(Some(3)),
+                Code::ProductKeyUnsuited,
                 "product key 00097-000-000001 activates machines: it has no limit of hosts or re-activations",
             ),
             (
                 &host,
                 machines(Some(3)),
+                Code::ProductKeyUnsuited,
                 "product key 00096-000-000001 activates hosts: it has no limit of machines",
             ),
-            (&host, hosts(Some(0)), "product key 00096-000-000001 cannot have a limit of 0"),
-            (&host, NewLimits::default(), "no limit was given"),
+            (
+                &host,
+                hosts(Some(0)),
+                Code::RequestInvalid,
+                "product key 00096-000-000001 cannot have a limit of 0",
+            ),
         ] {
-            refused(set(key, new), Code::RequestInvalid, what);
+            refused(set(key, new), code, what);
         }
+        // Nothing to change changes nothing.
+        assert_eq!(set(&host, NewLimits::default()).unwrap().hosts, Some(1));
         assert_eq!(set(&setup, machines(Some(3))).unwrap_err().code, Code::ProductKeyUnsuited);
     });
 }
@@ -331,7 +339,7 @@ fn a_machine_that_was_scrapped_makes_room() {
         assert_eq!(released, [false, true]);
         refused(
             service.release_machine(key.id(), ShortHardwareId([9; 6])),
-            Code::RequestInvalid,
+            Code::NotFound,
             "product key 00097-000-000001 does not count machine 090909090909",
         );
     });

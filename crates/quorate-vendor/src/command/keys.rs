@@ -63,7 +63,7 @@ pub enum KeyCommand {
         #[command(flatten)]
         key: KeyName,
         /// A host key: on how many machines.
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", required_unless_present_any = ["reactivations", "machines", "usual"])]
         hosts: Option<u32>,
         /// A host key: how often again on each.
         #[arg(long, value_name = "N")]

@@ -5,7 +5,7 @@ use quorate_core::{Result, Timestamp};
 use quorate_edge::sql::{Row, Session, Value, values};
 
 /// A customer, as the vendor knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Customer {
     /// Its number.
     pub id: i64,

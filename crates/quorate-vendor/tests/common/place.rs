@@ -52,6 +52,11 @@ impl Place {
         Service::open_in(&self.service_directory(), &self.database, clock).unwrap()
     }
 
+    /// Asks a replica, from within an asynchronous test.
+    pub fn ask<T>(&self, question: impl FnOnce(&Service) -> T) -> T {
+        tokio::task::block_in_place(|| question(&self.service()))
+    }
+
     /// A path beside the vendor's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

@@ -4,6 +4,7 @@ use super::Vendor;
 use quorate_core::certificate::VendorRoot;
 use quorate_edge::clock::Clock;
 use quorate_edge::server;
+use quorate_vendor::service::Service;
 use reqwest::{Method, Response};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -19,14 +20,18 @@ pub struct Web {
 impl Web {
     /// Serves the vendor until the test ends.
     pub async fn serve(vendor: &Vendor) -> Self {
-        let service = vendor.service();
+        Self::serve_service(vendor.service()).await
+    }
+
+    /// The same, from wherever it is kept.
+    pub async fn serve_service(service: Service) -> Self {
         let root = service.authority().root().clone();
         let name = service.service_name().unwrap();
         let tls = service.authority().service_tls(&name, Clock::system().now()).unwrap();
         let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(quorate_vendor::command::serve(service, tls, listener, std::future::pending()));
-        Self { address, root, client: client_of(vendor) }
+        Self { address, client: client_of(&root), root }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -47,10 +52,10 @@ impl Web {
     }
 }
 
-/// A client that trusts this vendor's root alone.
-pub fn client_of(vendor: &Vendor) -> reqwest::Client {
+/// A client that trusts this root alone.
+pub fn client_of(root: &VendorRoot) -> reqwest::Client {
     let mut roots = RootCertStore::empty();
-    roots.add(vendor.service().authority().root().der().clone()).unwrap();
+    roots.add(root.der().clone()).unwrap();
     client(roots)
 }
 

@@ -1,0 +1,344 @@
+//! The interface for the vendor's own programs: tokens and their scopes, pages, problems, requests sent again, and its
+//! own description, against which Schemathesis tries it.
+
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../../quorate-host/tests/common/python.rs"]
+mod python;
+
+use common::place::{Place, in_both};
+use common::web::{Web, content_type};
+use common::{HOST_KEYS, MAKS, installation_id};
+use quorate_core::Interval;
+use quorate_core::license_pack::LicensePack;
+use quorate_core::product_key::ProductKey;
+use quorate_edge::clock::Clock;
+use quorate_vendor::access::Scope;
+use quorate_vendor::keys::Issue;
+use quorate_vendor::service::Service;
+use quorate_vendor::store::keys::KeyFilter;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// The interface of a vendor, and a program with a token for it.
+struct Program<'w> {
+    web: &'w Web,
+    token: String,
+}
+
+impl<'w> Program<'w> {
+    fn new(web: &'w Web, place: &Place, scopes: &[Scope]) -> Self {
+        let scopes = BTreeSet::from_iter(scopes.iter().copied());
+        let (_, token) = place.ask(|service| service.add_token("test", &scopes, None).unwrap());
+        Self { web, token: token.reveal().to_owned() }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Value>, once: Option<&str>) -> Response {
+        let mut request = self.web.client.request(method, self.web.url(path)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        if let Some(key) = once {
+            request = request.header("Idempotency-Key", key);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Status and body.
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let response = self.send(method, path, body, None).await;
+        let status = response.status().as_u16();
+        let expected = if status < 300 { "application/json" } else { "application/problem+json" };
+        assert_eq!(content_type(&response), expected, "{path}");
+        (status, response.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, value) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, 200, "{path}: {value}");
+        value
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, value) = self.ask(Method::POST, path, Some(body)).await;
+        assert_eq!(status, 200, "{path}: {value}");
+        value
+    }
+
+    async fn refused(&self, method: Method, path: &str, body: Option<Value>) -> (u16, String, String) {
+        let (status, problem) = self.ask(method, path, body).await;
+        let text = |name: &str| problem[name].as_str().unwrap_or_else(|| panic!("{problem}")).to_owned();
+        (status, text("code"), text("detail"))
+    }
+}
+
+/// Runs a test against the interface, in SQLite and in PostgreSQL.
+fn over_https(test: impl AsyncFn(&Web, &Place)) {
+    in_both(|place| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let web = Web::serve_service(place.ask(Service::clone)).await;
+            test(&web, place).await;
+        });
+    });
+}
+
+#[test]
+fn a_web_shop_sells_and_finds_keys() {
+    over_https(async |web, place| {
+        let shop = Program::new(web, place, &[Scope::Read, Scope::Keys]);
+        let fabrikam = shop.post("/v1/customers", json!({"name": "Fabrikam", "note": "by invoice"})).await;
+        assert_eq!((&fabrikam["id"], &fabrikam["note"]), (&json!(1), &json!("by invoice")));
+        let issued = shop.post("/v1/keys", json!({"group": MAKS, "count": 3, "customer": "Fabrikam"})).await;
+        let keys: Vec<ProductKey> = issued["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["product-key"].as_str().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(issued["keys"][2]["id"], json!("00097-000-000003"));
+
+        let first = shop.get("/v1/keys?limit=2&customer=1").await;
+        assert_eq!(first["keys"].as_array().unwrap().len(), 2);
+        assert_eq!(first["next"], json!("00097-000-000002"));
+        let rest = shop.get("/v1/keys?limit=2&customer=1&after=00097-000-000002").await;
+        assert_eq!((rest["keys"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+        let found = shop.get(&format!("/v1/keys?last-five={}", keys[1].partial())).await;
+        assert_eq!(found["keys"][0]["id"], json!("00097-000-000002"));
+        assert_eq!(found["keys"][0]["customer"], json!({"id": 1, "name": "Fabrikam"}));
+
+        let key = "/v1/keys/00097-000-000001";
+        let changed = json!({"machines": 75, "blocked": true, "customer": null});
+        let (_, changed) = shop.ask(Method::PATCH, key, Some(changed)).await;
+        assert_eq!((&changed["machines"], &changed["customer"]), (&json!(75), &Value::Null));
+        assert!(changed["blocked"].is_string());
+        let (_, changed) =
+            shop.ask(Method::PATCH, key, Some(json!({"machines": null, "blocked": false}))).await;
+        assert_eq!((&changed["machines"], &changed["blocked"]), (&Value::Null, &Value::Null));
+        // All of a change or nothing.
+        let wrong = json!({"blocked": true, "hosts": 3});
+        let (status, code, _) = shop.refused(Method::PATCH, key, Some(wrong)).await;
+        assert_eq!((status, code.as_str()), (409, "Q102"));
+        assert_eq!(shop.get(key).await["blocked"], Value::Null);
+        let usage = shop.get(&format!("{key}/usage")).await;
+        assert_eq!(
+            (&usage["allowed"], &usage["left"], &usage["activates"]),
+            (&json!(50), &json!(50), &json!("machines"))
+        );
+        // Who it was is in the audit log.
+        let entries = place.ask(|service| service.audit(None, 9).unwrap());
+        assert_eq!(entries[0].who, "token 1 (test)");
+    });
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_done_once() {
+    over_https(async |web, place| {
+        let shop = Program::new(web, place, &[Scope::Keys]);
+        let order = || Some(json!({"group": MAKS, "count": 2}));
+        let issue = async |program: &Program<'_>, body, once| {
+            let response = program.send(Method::POST, "/v1/keys", body, Some(once)).await;
+            (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        };
+        let first = issue(&shop, order(), "order-1").await;
+        assert_eq!(first.0, 200);
+        // Its answer was lost; the very keys come again, and no others are issued.
+        assert_eq!(issue(&shop, order(), "order-1").await, first);
+        assert_ne!(issue(&shop, order(), "order-2").await, first);
+        assert_eq!(place.ask(|service| service.keys(&KeyFilter::default(), 9).unwrap().len()), 4);
+        // At the same time as well.
+        let at_once = tokio::join!(issue(&shop, order(), "order-3"), issue(&shop, order(), "order-3"));
+        assert_eq!(at_once.0, at_once.1);
+        assert_eq!(place.ask(|service| service.keys(&KeyFilter::default(), 9).unwrap().len()), 6);
+
+        let (status, problem) = issue(&shop, Some(json!({"group": MAKS, "count": 9})), "order-1").await;
+        assert_eq!((status, &problem["code"]), (422, &json!("Q703")));
+        let (status, problem) = issue(&shop, order(), "").await;
+        assert_eq!((status, &problem["code"]), (400, &json!("Q306")));
+        // Another program's keys are its own.
+        let other = Program::new(web, place, &[Scope::Keys]);
+        assert_ne!(issue(&other, order(), "order-1").await, first);
+        // What is kept of an answer holds no product key.
+        if let Some(cluster) = &place.cluster {
+            let kept = cluster.sql("SELECT string_agg(encode(sealed, 'escape'), ' ') FROM answer");
+            let key = first.1["keys"][0]["product-key"].as_str().unwrap();
+            assert!(!kept.contains(key) && !kept.contains("product-key"));
+        }
+        // A refusal is not kept: the customer may be there the next time.
+        let for_fabrikam = || Some(json!({"group": MAKS, "customer": "Fabrikam"}));
+        assert_eq!(issue(&shop, for_fabrikam(), "order-4").await.0, 404);
+        place.ask(|service| service.add_customer("Fabrikam", "").unwrap());
+        assert_eq!(issue(&shop, for_fabrikam(), "order-4").await.0, 200);
+    });
+}
+
+#[test]
+fn the_desk_confirms_and_makes_packs() {
+    over_https(async |web, place| {
+        let key = place.ask(|service| common::place::key(service, HOST_KEYS));
+        let desk = Program::new(web, place, &[Scope::Desk, Scope::Read]);
+        let path = format!("/v1/keys/{}/pack", key.id());
+        let pack = desk.send(Method::POST, &path, Some(json!({"slots": 2})), None).await;
+        assert_eq!((pack.status().as_u16(), content_type(&pack)), (200, "application/jose".to_owned()));
+        let pack = pack.text().await.unwrap();
+        let (pack, _) = LicensePack::open(&pack, quorate_core::Timestamp::now()).unwrap();
+        assert_eq!(pack.slots.len(), 2);
+
+        let spoken = installation_id(&key, 1);
+        let inquiry = json!({"installation-id": spoken.to_string().replace('-', " ")});
+        let usage = desk.post("/v1/inquiries", inquiry.clone()).await;
+        assert_eq!((&usage["activated"], &usage["slots-left"]), (&json!(0), &json!(2)));
+        let confirmed = desk.post("/v1/confirmations", inquiry.clone()).await;
+        assert_eq!(
+            desk.post("/v1/confirmations", inquiry).await["confirmation-id"],
+            confirmed["confirmation-id"]
+        );
+        assert_eq!(confirmed["usage"]["activated"], json!(1));
+        let activations = desk.get("/v1/activations?key=00096-000-000001").await;
+        assert_eq!(activations["activations"][0]["how"], json!("phone"));
+        let since = desk.get("/v1/activations?since=2200-01-01T00:00:00Z").await;
+        assert_eq!(since["activations"], json!([]));
+
+        // A wrong group is named, and nothing is confirmed.
+        let digits = spoken.to_string();
+        let wrong = format!("{}{}", if digits.starts_with('1') { '2' } else { '1' }, &digits[1..]);
+        let refused =
+            desk.refused(Method::POST, "/v1/confirmations", Some(json!({"installation-id": wrong}))).await;
+        assert_eq!((refused.0, refused.1.as_str()), (400, "Q104"));
+        assert!(refused.2.contains("group 1"), "{}", refused.2);
+
+        let keys = Program::new(web, place, &[Scope::Keys]);
+        let certificate = &activations["activations"][0]["certificate"];
+        let revoked = keys.post("/v1/revoked-certificates", json!({"certificate": certificate})).await;
+        assert_eq!(revoked, json!({"certificates": [certificate]}));
+        let released = json!({"machine": activations["activations"][0]["machine"]});
+        let usage = keys.post("/v1/keys/00096-000-000001/released-machines", released).await;
+        assert_eq!(usage["activated"], json!(0));
+    });
+}
+
+#[test]
+fn products_are_reviewed_and_signed() {
+    over_https(async |web, place| {
+        let program = Program::new(web, place, &[Scope::Products, Scope::Read]);
+        let post = async |path: &str, file: &str| {
+            let request = web.client.post(web.url(path)).bearer_auth(&program.token);
+            let answer = request.body(file.to_owned()).send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        };
+        let changed = common::EXAMPLE.replace("threshold = 25", "threshold = 30");
+        let (_, differences) = post("/v1/catalogs/differences", &changed).await;
+        assert_eq!(
+            differences["differences"],
+            json!([{"of": "policy system", "change": "changed", "field": "threshold", "old": "25", "new": "30"}])
+        );
+        assert_eq!(post("/v1/catalogs", &changed).await, (200, json!({"number": 2})));
+        assert_eq!(program.get("/v1/catalogs").await["catalogs"][0]["number"], json!(2));
+        let file = program.send(Method::GET, "/v1/catalogs/2/products", None, None).await;
+        let file = file.text().await.unwrap();
+        assert_eq!(post("/v1/catalogs", &file).await, (200, json!({"number": 2})));
+        let (status, problem) =
+            post("/v1/catalogs", &changed.replace("threshold = 30", "threshold = 0")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("Q107")));
+        assert_eq!(problem["detail"], json!("the product file: policy \"system\": threshold is 0"));
+        let long = "#".repeat(512 * 1024 + 1);
+        assert_eq!(post("/v1/catalogs", &long).await.0, 413);
+    });
+}
+
+#[test]
+fn a_token_permits_what_its_scopes_say_until_it_ends() {
+    over_https(async |web, place| {
+        let reader = Program::new(web, place, &[Scope::Read]);
+        for (method, path, body, scope) in [
+            (Method::POST, "/v1/keys", json!({"group": MAKS}), "keys"),
+            (
+                Method::POST,
+                "/v1/confirmations",
+                json!({"installation-id": installation_id(&place.ask(|service| common::place::key(service, MAKS)), 1)}),
+                "desk",
+            ),
+            (Method::POST, "/v1/tokens", json!({"name": "x", "scopes": ["admin"]}), "admin"),
+        ] {
+            let refused = reader.refused(method, path, Some(body)).await;
+            let what = format!("this needs the scope {scope}; there is read");
+            assert_eq!(refused, (403, "Q702".to_owned(), what));
+        }
+        let admin = Program::new(web, place, &[Scope::Admin]);
+        assert_eq!(admin.refused(Method::GET, "/v1/audit?limit=0", None).await.0, 400);
+        assert!(admin.get("/v1/audit").await["entries"].as_array().unwrap().len() > 2);
+        let made =
+            admin.post("/v1/tokens", json!({"name": "desk", "scopes": ["desk", "read"], "days": 1})).await;
+        let made_id = made["about"]["id"].as_i64().unwrap();
+        let desk = Program { web, token: made["token"].as_str().unwrap().to_owned() };
+        desk.get("/v1/keys").await;
+        let listed = admin.get("/v1/tokens").await;
+        assert!(!listed.to_string().contains(&desk.token[4..]));
+        admin.ask(Method::DELETE, &format!("/v1/tokens/{made_id}"), None).await;
+        let refused = desk.refused(Method::GET, "/v1/keys", None).await;
+        assert_eq!(refused, (401, "Q701".to_owned(), "the token is not one that is valid".to_owned()));
+
+        // A day later.
+        let later = || Interval::days(2).after(quorate_core::Timestamp::now());
+        let for_a_day = (BTreeSet::from([Scope::Read]), Some(Interval::days(1)));
+        tokio::task::block_in_place(|| {
+            let service = place.service();
+            let (_, token) = service.add_token("for a day", &for_a_day.0, for_a_day.1).unwrap();
+            service.access_by_token(token.reveal()).unwrap();
+            let tomorrow = place.service_at(Clock::new(later));
+            let error = tomorrow.access_by_token(token.reveal()).unwrap_err();
+            assert_eq!(error.what, "the token is not one that is valid");
+        });
+
+        // None, of another form, of nobody.
+        for header in [None, Some("Basic YTpi"), Some("Bearer"), Some("Bearer qv_nobody")] {
+            let mut request = web.client.get(web.url("/v1/keys"));
+            if let Some(header) = header {
+                request = request.header("Authorization", header);
+            }
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+            assert_eq!(
+                (answer.status().as_u16(), content_type(&answer).as_str()),
+                (401, "application/problem+json")
+            );
+        }
+    });
+}
+
+/// Schemathesis makes requests by the description, right ones and wrong ones, and compares the answers with it.
+#[test]
+fn the_interface_keeps_what_it_describes() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let schemathesis =
+        python::with(&here.join("tests/schemathesis/requirements.txt")).with_file_name("schemathesis");
+    over_https(async |web, place| {
+        let root = place.path("root.pem");
+        let token = place.ask(|service| {
+            service.add_customer("Fabrikam", "").unwrap();
+            service.issue_few(&Issue::of(HOST_KEYS, 3)).unwrap();
+            std::fs::write(&root, service.authority().root_pem()).unwrap();
+            service.add_token("schemathesis", &BTreeSet::from(Scope::ALL), None).unwrap().1
+        });
+        let mut command = Command::new(&schemathesis);
+        command
+            .current_dir(place.path(""))
+            .arg("--config-file")
+            .arg(here.join("tests/schemathesis/schemathesis.toml"))
+            .arg("run")
+            .arg(web.url("/openapi.json"))
+            .args(["--header", &format!("Authorization: Bearer {}", token.reveal())])
+            .env("SCHEMATHESIS_HOOKS", here.join("tests/schemathesis/hooks.py"))
+            .arg("--tls-verify")
+            .arg(&root)
+            .args(["--seed", "1", "--generation-deterministic", "--max-examples", "25", "--no-color"]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+    });
+}

@@ -1,0 +1,5 @@
+"""A product file is text."""
+
+import schemathesis
+
+schemathesis.serializer.alias("application/toml", "text/plain")
