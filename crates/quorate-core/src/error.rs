@@ -217,6 +217,10 @@ codes! {
     IdempotencyKeyReused = "Q703";
     /// There is nothing of this number or name.
     NotFound = "Q704";
+    /// The name or the password is wrong.
+    SignInFailed = "Q705";
+    /// Too many wrong passwords were given, or too many requests made, in a short time.
+    TooManyAttempts = "Q706";
     /// A defect in Quorate itself: please report it.
     Internal = "Q699";
 }

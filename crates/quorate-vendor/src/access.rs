@@ -96,6 +96,12 @@ impl Access {
 /// A token as it is shown once, wiped when dropped.
 pub struct Token(Zeroizing<String>);
 
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 impl Token {
     /// The token as it is sent.
     pub fn reveal(&self) -> &str {

@@ -3,7 +3,7 @@
 use crate::keys::{known_key, usable_key};
 use crate::rights::Rights;
 use crate::service::{Actor, Service, Turn};
-use crate::store::activations::{self, Activation, ActivationFilter, How, NewActivation};
+use crate::store::activations::{self, Activation, ActivationFilter, How, NewActivation, PerDay};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,7 +14,7 @@ use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{KeyActivationRequest, KeyActivationResponse};
 use quorate_core::machine_license::MachineLicense;
 use quorate_core::product_key::{KeyId, Verifier};
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::random;
 
 impl Service {
@@ -98,6 +98,11 @@ impl Service {
     /// So many of the activations that are wanted, the newest first.
     pub fn activations(&self, filter: &ActivationFilter, most: u32) -> Result<Vec<Activation>> {
         self.sql.read(|session| activations::list(session, filter, most))
+    }
+
+    /// How many activations there were on each day since.
+    pub fn activations_per_day(&self, since: Timestamp) -> Result<Vec<PerDay>> {
+        self.sql.read(|session| activations::per_day(session, since))
     }
 
     /// A machine does not count any more, as when it was scrapped: another may take its place. Its license is not taken

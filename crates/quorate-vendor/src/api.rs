@@ -21,6 +21,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::problem::Problem;
+use quorate_edge::rate::{Limiter, Rate};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
@@ -37,9 +38,10 @@ pub fn router(service: Service) -> Router {
     });
     router
         .route("/openapi.json", openapi)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .merge(crate::portal::routes())
         .fallback(async || Refusal::from(nothing_here()))
         .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(Web::new(service))
 }
 
@@ -110,11 +112,23 @@ impl utoipa::Modify for BearerTokens {
 pub(crate) struct Web {
     service: Service,
     turns: Arc<Semaphore>,
+    sign_ins: Arc<Limiter>,
 }
 
 impl Web {
     pub(crate) fn new(service: Service) -> Self {
-        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+        let sign_ins = Arc::new(Limiter::new(Some(SIGN_INS)));
+        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)), sign_ins }
+    }
+
+    /// The vendor's name as people know it.
+    pub(crate) fn vendor_name(&self) -> &str {
+        self.service.vendor_name()
+    }
+
+    /// How often each address may try to sign in.
+    pub(crate) fn sign_ins(&self) -> &Limiter {
+        &self.sign_ins
     }
 
     /// Asks the service for something.
@@ -171,7 +185,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::IdentifierInvalid
         | Code::DocumentInvalid
         | Code::CatalogInvalid => StatusCode::BAD_REQUEST,
-        Code::NotSignedIn => StatusCode::UNAUTHORIZED,
+        Code::NotSignedIn | Code::SignInFailed => StatusCode::UNAUTHORIZED,
+        Code::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
         Code::ProofInvalid | Code::KeyBlocked | Code::NotPermitted => StatusCode::FORBIDDEN,
         Code::KeyUnknown
         | Code::KeyGroupUnknown
@@ -200,6 +215,8 @@ fn wrong_method() -> Error {
     Error::new(Code::RequestInvalid, "this path does not take requests of this method", PATHS)
 }
 
+/// An office behind one address signs in in the morning; whoever guesses is soon slow.
+const SIGN_INS: Rate = Rate { per_second: 1, burst: 30 };
 const PATHS: &str = "GET /openapi.json describes every path";
 /// How many wait for the database at a time, each with a connection of its own.
 const AT_A_TIME: usize = 8;

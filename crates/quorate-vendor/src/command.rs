@@ -3,6 +3,7 @@
 mod keys;
 mod output;
 mod tokens;
+mod users;
 
 use crate::api;
 use crate::authority::{self, Directories};
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokens::TokenCommand;
 use tokio::net::TcpListener;
+use users::UserCommand;
 
 /// The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 #[derive(Parser)]
@@ -98,6 +100,11 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Who signs in to the portal.
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
     },
     /// Who did what and when.
     Audit {
@@ -236,6 +243,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Key { command } => command.run(&open()?, &mut output),
         Command::Certificate { command } => certificate(command, &open()?, &mut output),
         Command::Token { command } => command.run(&open()?, &mut output),
+        Command::User { command } => command.run(&open()?, &mut output),
         Command::Audit { command } => audit(command, &open()?, &mut output),
         Command::Catalog { out: directory } => write_catalog(&open()?, &directory, output.out),
         Command::Pack { key, out: file, slots } => {

@@ -2,13 +2,14 @@
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
-//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`api`] puts the service on HTTPS, [`command`] at the
+//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
 //! Where to go next: [`service`].
 
 pub mod access;
+pub mod accounts;
 pub mod activations;
 pub mod api;
 pub mod audit;
@@ -18,6 +19,7 @@ pub mod customers;
 pub mod keys;
 pub mod once;
 pub mod phone;
+mod portal;
 pub mod products;
 pub mod revocation;
 mod rights;

@@ -5,7 +5,7 @@ use crate::keys::{known_key, usable_key};
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
 use crate::store::activations::How;
-use crate::store::keys::KeyRecord;
+use crate::store::keys::{self, KeyFilter, KeyRecord};
 use crate::store::slots::Slot;
 use crate::store::{activations, slots};
 use base64::Engine;
@@ -121,7 +121,13 @@ impl Service {
             let record = usable_key(turn.session, id)?;
             installation_id.verify(&record.verifier)?;
             let slot = match slots::given(turn.session, installation_id)? {
-                Some(slot) => slot,
+                Some(slot) => {
+                    if !activations::is_activated(turn.session, installation_id)? {
+                        // The machine was released, and counts again.
+                        self.count(turn, &record, installation_id, &slot)?;
+                    }
+                    slot
+                }
                 None => self.give_slot(turn, &record, installation_id)?,
             };
             Ok(Confirmed {
@@ -137,20 +143,47 @@ impl Service {
         record: &KeyRecord,
         installation_id: &InstallationId,
     ) -> Result<Slot> {
+        let slot = slots::give(turn.session, installation_id, turn.now)?;
+        let slot = match slot {
+            Some(slot) => slot,
+            None => {
+                // Whoever has used up the key is told that first.
+                self.grant(turn, record, installation_id)?;
+                return Err(Error::new(
+                    Code::SlotsUsedUp,
+                    format!("product key {} has no slot left in its license pack", record.id),
+                    format!("make the customer a new pack: `quorate-vendor pack {} --out FILE`", record.id),
+                ));
+            }
+        };
+        self.count(turn, record, installation_id, &slot)?;
+        Ok(slot)
+    }
+
+    fn grant(
+        &self,
+        turn: &mut Turn<'_, '_>,
+        record: &KeyRecord,
+        installation_id: &InstallationId,
+    ) -> Result<Role> {
         let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
         let before = activations::by_machine(turn.session, record.id)?;
         rights.grant(installation_id.hardware(), &before)?;
-        let slot = slots::give(turn.session, installation_id, turn.now)?.ok_or_else(|| {
-            Error::new(
-                Code::SlotsUsedUp,
-                format!("product key {} has no slot left in its license pack", record.id),
-                format!("make the customer a new pack: `quorate-vendor pack {}`", record.id),
-            )
-        })?;
+        Ok(rights.role)
+    }
+
+    /// Counts one more activation, when there is one left.
+    fn count(
+        &self,
+        turn: &mut Turn<'_, '_>,
+        record: &KeyRecord,
+        installation_id: &InstallationId,
+        slot: &Slot,
+    ) -> Result<()> {
+        let role = self.grant(turn, record, installation_id)?;
         // A machine's license is no certificate of a host, which could be revoked.
-        let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
-        note_activation(turn, installation_id, How::Phone, None, certificate)?;
-        Ok(slot)
+        let certificate = (role == Role::Host).then_some(slot.certificate.as_str());
+        note_activation(turn, installation_id, How::Phone, None, certificate)
     }
 
     /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.
@@ -159,6 +192,18 @@ impl Service {
             let record = known_key(session, installation_id.key())?;
             installation_id.verify(&record.verifier)?;
             self.usage_of(session, record)
+        })
+    }
+
+    /// How far each of a customer's keys is used up; keys with which nothing is activated have no usage.
+    pub fn usages_of(&self, customer: i64, most: u32) -> Result<Vec<Usage>> {
+        self.sql.read(|session| {
+            let filter = KeyFilter { customer: Some(customer), ..KeyFilter::default() };
+            let keys = keys::list(session, &filter, most)?;
+            let usages = keys.into_iter().map(|key| self.usage_of(session, key));
+            usages
+                .filter(|usage| !usage.as_ref().is_err_and(|error| error.code == Code::ProductKeyUnsuited))
+                .collect()
         })
     }
 

@@ -193,6 +193,11 @@ impl Service {
         service_host(&self.settings.url)
     }
 
+    /// What the vendor's clock says.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// The newest signed catalog.
     pub fn catalog_jws(&self) -> Result<String> {
         Ok(self.current()?.jws.clone())

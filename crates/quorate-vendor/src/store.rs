@@ -4,6 +4,7 @@
 //! decided by those who call. They pass the session of their turn ([`quorate_edge::sql`]), so that what they decide by
 //! is still true when it is written.
 
+pub mod accounts;
 pub mod activations;
 pub mod answers;
 pub mod audit;
@@ -141,6 +142,24 @@ CREATE TABLE token (
     expires BIGINT,
     revoked BIGINT
 );
+CREATE TABLE account (
+    id BIGINT PRIMARY KEY,
+    name TEXT NOT NULL,
+    folded TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL,
+    customer BIGINT REFERENCES customer (id),
+    password TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    closed BIGINT,
+    failures BIGINT NOT NULL,
+    failed BIGINT
+);
+CREATE TABLE portal_session (
+    hash BYTEA PRIMARY KEY,
+    account BIGINT NOT NULL REFERENCES account (id),
+    ends BIGINT NOT NULL
+);
+CREATE INDEX portal_session_by_account ON portal_session (account);
 CREATE TABLE answer (
     token BIGINT NOT NULL,
     name TEXT NOT NULL,

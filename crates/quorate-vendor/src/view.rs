@@ -2,6 +2,7 @@
 
 use crate::access::Scope;
 use crate::phone::{Confirmed, Usage};
+use crate::store::accounts::AccountRecord;
 use crate::store::activations::Activation;
 use crate::store::customers::Customer;
 use crate::store::keys::KeyRecord;
@@ -285,6 +286,36 @@ impl From<&TokenRecord> for TokenView {
             created: token.created,
             expires: token.expires,
             revoked: token.revoked,
+        }
+    }
+}
+
+/// Somebody who signs in to the portal.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct UserView {
+    /// The name to sign in with.
+    pub name: String,
+    /// `admin`, `support`, `read-only` or `customer`.
+    pub role: String,
+    /// For the role customer: the customer's number.
+    pub customer: Option<i64>,
+    /// Since when there is the account, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// Since when it is closed, UTC; null while it is open.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub closed: Option<Timestamp>,
+}
+
+impl From<&AccountRecord> for UserView {
+    fn from(account: &AccountRecord) -> Self {
+        Self {
+            name: account.name.clone(),
+            role: account.role.clone(),
+            customer: account.customer,
+            created: account.created,
+            closed: account.closed,
         }
     }
 }

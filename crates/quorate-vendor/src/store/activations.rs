@@ -180,6 +180,28 @@ pub fn list(session: &mut Session<'_>, filter: &ActivationFilter, most: u32) -> 
     session.rows(&select, &wanted)?.into_iter().map(activation).collect()
 }
 
+/// How many activations there were on a day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerDay {
+    /// Days since 1970, UTC.
+    pub day: i64,
+    /// `online` or `phone`.
+    pub how: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many activations there were on each day since.
+pub fn per_day(session: &mut Session<'_>, since: Timestamp) -> Result<Vec<PerDay>> {
+    let rows = session.rows(
+        "SELECT at / 86400 AS day, how, count(*) FROM activation WHERE at >= $1 GROUP BY at / 86400, how ORDER BY day",
+        values![since],
+    )?;
+    rows.into_iter()
+        .map(|mut row| Ok(PerDay { day: row.take()?, how: row.take()?, count: row.take()? }))
+        .collect()
+}
+
 fn activation(mut row: Row) -> Result<Activation> {
     Ok(Activation {
         id: row.take()?,

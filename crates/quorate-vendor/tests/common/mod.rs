@@ -3,6 +3,7 @@
 // Each file of tests uses its own part of this.
 #![allow(dead_code)]
 
+pub mod browser;
 #[path = "../../../quorate-host/tests/common/cluster.rs"]
 pub mod cluster;
 pub mod place;

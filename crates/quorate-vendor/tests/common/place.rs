@@ -39,6 +39,11 @@ impl Place {
         place
     }
 
+    /// One in SQLite, for tests that have nothing to do with where it is kept.
+    pub fn in_sqlite() -> Self {
+        Self::new(None)
+    }
+
     pub fn service_directory(&self) -> PathBuf {
         self.directory.path().join("vendor")
     }

@@ -59,15 +59,26 @@ pub fn client_of(root: &VendorRoot) -> reqwest::Client {
     client(roots)
 }
 
+/// The same, which follows no redirect.
+pub fn client_that_stays(root: &VendorRoot) -> reqwest::Client {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    builder(roots).redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
 /// A client that trusts these roots.
 pub fn client(roots: RootCertStore) -> reqwest::Client {
+    builder(roots).build().unwrap()
+}
+
+fn builder(roots: RootCertStore) -> reqwest::ClientBuilder {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build().unwrap()
+    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy()
 }
 
 /// The answer is this problem, and nothing else.

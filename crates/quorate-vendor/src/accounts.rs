@@ -1,0 +1,287 @@
+//! People who sign in to the portal: the vendor's own, and those of its customers.
+//!
+//! Passwords are kept as argon2id hashes. A session is 32 random bytes in a cookie, of which the database has the
+//! hash. Whoever guesses is slowed down: after some wrong passwords, an account takes none for a while, whichever
+//! replica is asked; the portal slows down addresses besides.
+
+use crate::access::{Access, Scope};
+use crate::customers;
+use crate::service::{Actor, Service};
+use crate::store::accounts::{self, AccountRecord};
+use crate::store::customers::folded;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use quorate_core::{Code, Error, Interval, Result, words};
+use quorate_edge::random;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+use zeroize::Zeroizing;
+
+/// What somebody does at the vendor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Sees everything but the audit log and tokens, and serves at the phone desk.
+    Support,
+    /// Sees, and changes nothing.
+    ReadOnly,
+    /// Sees and activates what is his own.
+    Customer,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Admin, Role::Support, Role::ReadOnly, Role::Customer];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Support => "support",
+            Role::ReadOnly => "read-only",
+            Role::Customer => "customer",
+        }
+    }
+
+    fn scopes(self) -> BTreeSet<Scope> {
+        match self {
+            Role::Admin => BTreeSet::from(Scope::ALL),
+            Role::Support => BTreeSet::from([Scope::Read, Scope::Desk]),
+            Role::ReadOnly => BTreeSet::from([Scope::Read]),
+            Role::Customer => BTreeSet::new(),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            Error::new(
+                Code::RequestInvalid,
+                format!("{text:?} is not a role"),
+                "the roles are admin, support, read-only and customer",
+            )
+        })
+    }
+}
+
+/// Somebody who has signed in.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The account.
+    pub account: AccountRecord,
+    /// Its role.
+    pub role: Role,
+    /// What it may do.
+    pub access: Access,
+}
+
+/// What a browser keeps of a session, wiped when dropped.
+#[derive(Clone)]
+pub struct SessionToken(Zeroizing<String>);
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionToken(…)")
+    }
+}
+
+impl SessionToken {
+    /// As a browser sends it back.
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// As it is put into the cookie.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What a form of this session bears, so that no other site can send it in the visitor's name.
+    pub fn form_token(&self) -> String {
+        BASE64URL.encode(hash(&format!("form {}", *self.0)))
+    }
+}
+
+impl Service {
+    /// A new account; its password is either given or made here, and then returned this once.
+    pub fn add_account(
+        &self,
+        name: &str,
+        role: Role,
+        customer: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<(AccountRecord, Option<Zeroizing<String>>)> {
+        let name = name.trim();
+        let refuse = |what: &str, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
+        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+            return refuse("a user needs a name of at most 100 characters", "an address for mail is usual");
+        }
+        if (role == Role::Customer) != customer.is_some() {
+            return refuse(
+                "a customer's people, and only these, belong to a customer",
+                "give the customer with the role customer, and none with another",
+            );
+        }
+        let (hash, made) = hashed(password)?;
+        let account = self.change(|turn| {
+            if let Some((taken, _)) = accounts::named(turn.session, &folded(name))? {
+                return Err(Error::new(
+                    Code::AlreadyThere,
+                    format!("there is a user {:?} already", taken.name),
+                    "use another name",
+                ));
+            }
+            let customer = customer.map(|customer| customers::named(turn.session, customer)).transpose()?;
+            let customer = customer.map(|customer| customer.id);
+            let id =
+                accounts::add(turn.session, (name, &folded(name)), role.as_str(), customer, &hash, turn.now)?;
+            turn.note("user.add", name, serde_json::json!({ "role": role.as_str(), "customer": customer }))?;
+            known(accounts::find(turn.session, id)?, name)
+        })?;
+        Ok((account, made))
+    }
+
+    /// Everybody who signs in.
+    pub fn accounts(&self) -> Result<Vec<AccountRecord>> {
+        self.sql.read(accounts::list)
+    }
+
+    /// Gives somebody another password, made here when none is given; he has to sign in again.
+    pub fn set_password(&self, name: &str, password: Option<&str>) -> Result<Option<Zeroizing<String>>> {
+        let (hash, made) = hashed(password)?;
+        self.change(|turn| {
+            let (account, _) = known(accounts::named(turn.session, &folded(name))?, name)?;
+            accounts::set_password(turn.session, account.id, &hash)?;
+            turn.note("user.password", &account.name, serde_json::json!({}))
+        })?;
+        Ok(made)
+    }
+
+    /// Closes an account, or opens it again.
+    pub fn set_closed(&self, name: &str, close: bool) -> Result<AccountRecord> {
+        self.change(|turn| {
+            let (account, _) = known(accounts::named(turn.session, &folded(name))?, name)?;
+            if account.closed.is_some() == close {
+                return Ok(account);
+            }
+            accounts::set_closed(turn.session, account.id, close.then_some(turn.now))?;
+            let action = if close { "user.close" } else { "user.open" };
+            turn.note(action, &account.name, serde_json::json!({}))?;
+            known(accounts::find(turn.session, account.id)?, name)
+        })
+    }
+
+    /// Signs somebody in. Who guesses learns nothing: not even whether there is somebody of this name.
+    pub fn sign_in(&self, name: &str, password: &str) -> Result<SessionToken> {
+        let now = self.clock.now();
+        let found = self.sql.read(|session| accounts::named(session, &folded(name)))?;
+        if let Some((_, proof)) = &found
+            && proof.failures >= FAILURES
+            && let Some(again) = proof.failed.map(|failed| PAUSE.after(failed)).filter(|again| *again > now)
+        {
+            let wait = words::counted(Interval::between(now, again).as_seconds() as usize, "second");
+            return Err(Error::new(
+                Code::TooManyAttempts,
+                format!("{} wrong passwords were given for this name", proof.failures),
+                format!("try again after {wait}; an admin can give a new password"),
+            ));
+        }
+        let hash = found.as_ref().map_or(NOBODY.as_str(), |(_, proof)| proof.password.as_str());
+        let right = argon2::PasswordHash::new(hash)
+            .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+        let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
+        let signed_in = match found {
+            Some((account, _)) => self.sql.change(|session| {
+                accounts::note_attempt(session, account.id, (!right).then_some(now))?;
+                let open = right && account.closed.is_none();
+                if open {
+                    let ends = SESSION.after(now);
+                    accounts::begin(session, &self::hash(&token.0), account.id, now, ends)?;
+                }
+                Ok(open)
+            })?,
+            None => false,
+        };
+        if signed_in {
+            return Ok(token);
+        }
+        Err(Error::new(
+            Code::SignInFailed,
+            "the name or the password is wrong",
+            "try again; an admin of the vendor can give a new password",
+        ))
+    }
+
+    /// Who has signed in with this session.
+    pub fn signed_in(&self, token: &SessionToken) -> Result<SignedIn> {
+        let now = self.clock.now();
+        let account = self.sql.read(|session| accounts::of_session(session, &hash(&token.0), now))?;
+        let account = account.ok_or_else(|| {
+            Error::new(Code::NotSignedIn, "nobody is signed in, or not any more", "sign in")
+        })?;
+        let role: Role = account.role.parse()?;
+        let access = Access { actor: Actor::named(format!("user {}", account.name)), scopes: role.scopes() };
+        Ok(SignedIn { account, role, access })
+    }
+
+    /// Ends a session.
+    pub fn sign_out(&self, token: &SessionToken) -> Result<()> {
+        self.sql.change(|session| accounts::end(session, &hash(&token.0)))
+    }
+}
+
+/// The hash of a password, and the password itself where it is made here.
+fn hashed(password: Option<&str>) -> Result<(String, Option<Zeroizing<String>>)> {
+    let made = match password {
+        // 120 random bits.
+        None => Some(Zeroizing::new(BASE64URL.encode(random::bytes::<15>()))),
+        Some(given) if given.chars().count() < SHORTEST => {
+            return Err(Error::new(
+                Code::RequestInvalid,
+                format!("the password has {}", words::counted(given.chars().count(), "character")),
+                format!("choose one of at least {SHORTEST}"),
+            ));
+        }
+        Some(_) => None,
+    };
+    let text = made.as_ref().map_or(password.unwrap_or_default(), |made| made.as_str());
+    let hash = Argon2::default().hash_password(text.as_bytes()).map_err(|error| {
+        Error::new(Code::Internal, format!("a password cannot be hashed ({error})"), "please report this")
+    })?;
+    Ok((hash.to_string(), made))
+}
+
+fn known<T>(found: Option<T>, name: &str) -> Result<T> {
+    found.ok_or_else(|| {
+        Error::new(Code::NotFound, format!("there is no user {name:?}"), "list the users to find the name")
+    })
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+/// Verified in place of nobody's password, so that it takes as long.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hashed(None).map(|(hash, _)| hash).unwrap_or_default());
+/// So many wrong passwords are a person's own.
+const FAILURES: u32 = 10;
+const PAUSE: Interval = Interval::minutes(5);
+/// A working day.
+const SESSION: Interval = Interval::hours(12);
+const SHORTEST: usize = 12;

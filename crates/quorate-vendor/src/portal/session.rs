@@ -1,0 +1,239 @@
+//! Signing in and out, and what every page asks of its visitor.
+
+use super::{Frame, Page, page, page_with};
+use crate::access::Scope;
+use crate::accounts::{SessionToken, SignedIn};
+use crate::api::Web;
+use crate::service::Service;
+use askama::Template;
+use axum::Form;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use quorate_core::{Code, Error, Result};
+use quorate_edge::server::Peer;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+/// Somebody who has signed in.
+pub struct Visitor {
+    pub signed_in: SignedIn,
+    pub token: SessionToken,
+}
+
+impl Visitor {
+    /// Asks the service in the visitor's name, when he may.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        web: &Web,
+        scope: Scope,
+        question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.signed_in.access.may(scope)?;
+        let actor = self.signed_in.access.actor.clone();
+        web.ask(move |service| question(&service.by(actor))).await
+    }
+
+    /// Asks about what is the visitor's own: he is one of this customer's people.
+    pub async fn ask_own<T: Send + 'static>(
+        &self,
+        web: &Web,
+        question: impl FnOnce(&Service, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let customer = self.signed_in.account.customer.ok_or_else(|| {
+            Error::new(Code::NotPermitted, "this page is for customers", "use the pages of the vendor")
+        })?;
+        let actor = self.signed_in.access.actor.clone();
+        web.ask(move |service| question(&service.by(actor), customer)).await
+    }
+}
+
+impl FromRequestParts<Web> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> std::result::Result<Self, Response> {
+        let found = match cookie(&parts.headers) {
+            Some(token) => {
+                let asked = token.clone();
+                web.ask(move |service| service.signed_in(&asked)).await.map(|signed_in| (signed_in, token))
+            }
+            None => Err(Error::new(Code::NotSignedIn, "nobody is signed in", "sign in")),
+        };
+        match found {
+            Ok((signed_in, token)) => Ok(Self { signed_in, token }),
+            Err(error) if error.code == Code::NotSignedIn => {
+                let to = if parts.method == "GET" { parts.uri.path() } else { "/" };
+                Err(Redirect::to(&format!("/sign-in?to={to}")).into_response())
+            }
+            Err(error) => Err(super::Fault::from(error).into_response()),
+        }
+    }
+}
+
+/// What a form of the visitor's own session sends.
+pub struct Posted<T> {
+    pub visitor: Visitor,
+    pub form: T,
+    /// As it came.
+    pub body: Bytes,
+}
+
+impl<T: DeserializeOwned> FromRequest<Web> for Posted<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, web: &Web) -> std::result::Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, web).await?;
+        let refuse = |what: &str, next: &str| {
+            let error = Error::new(Code::RequestInvalid, what, next);
+            super::Fault { error, frame: Some(Box::new(Frame::of(&visitor, web, ""))) }.into_response()
+        };
+        let request = Request::from_parts(parts.clone(), body);
+        let body = Bytes::from_request(request, web)
+            .await
+            .map_err(|_| refuse("the form is too large, or broke off", "send less, or send it again"))?;
+        let again = |bytes: &Bytes| Request::from_parts(parts.clone(), bytes.clone().into());
+        let token = Form::<Token>::from_request(again(&body), web).await;
+        if token.map(|Form(token)| token.csrf).ok().as_deref() != Some(&visitor.token.form_token()) {
+            return Err(refuse("the form is not of this session", "open the page again, and send its form"));
+        }
+        match Form::<T>::from_request(again(&body), web).await {
+            Ok(Form(form)) => Ok(Self { visitor, form, body }),
+            Err(error) => {
+                let what = format!("the form cannot be read: {}", error.body_text());
+                Err(refuse(&what, "fill in each of its fields"))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Token {
+    csrf: String,
+}
+
+/// A form that sends nothing but its token.
+#[derive(Deserialize)]
+pub struct Nothing {}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    frame: Frame,
+    error: Option<Error>,
+    name: String,
+    to: String,
+}
+
+#[derive(Deserialize)]
+pub struct To {
+    #[serde(default)]
+    to: String,
+}
+
+pub async fn form(State(web): State<Web>, Query(To { to }): Query<To>) -> Page {
+    page(&SignInPage { frame: Frame::nobody(&web), error: None, name: String::new(), to })
+}
+
+#[derive(Deserialize)]
+pub struct Credentials {
+    name: String,
+    password: String,
+    #[serde(default)]
+    to: String,
+}
+
+pub async fn sign_in(
+    State(web): State<Web>,
+    peer: Option<axum::Extension<Peer>>,
+    Form(Credentials { name, password, to }): Form<Credentials>,
+) -> Page {
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+    let signed_in = match web.sign_ins().take(address, Instant::now()) {
+        Ok(()) => {
+            let (name, password) = (name.clone(), zeroize::Zeroizing::new(password));
+            web.ask(move |service| service.sign_in(&name, &password)).await
+        }
+        Err(wait) => Err(Error::new(
+            Code::TooManyAttempts,
+            "this address has tried to sign in too often",
+            format!("try again after {} seconds", wait.as_secs().max(1)),
+        )),
+    };
+    match signed_in {
+        Ok(token) => {
+            // Only a path of ours: a browser takes "//elsewhere" for another site.
+            let ours = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\');
+            let to = if ours { to.as_str() } else { "/" };
+            Ok(([(header::SET_COOKIE, set_cookie(token.reveal(), ""))], Redirect::to(to)).into_response())
+        }
+        Err(error) => {
+            let status = crate::api::status(error.code);
+            page_with(status, &SignInPage { frame: Frame::nobody(&web), error: Some(error), name, to })
+        }
+    }
+}
+
+pub async fn sign_out(State(web): State<Web>, posted: Posted<Nothing>) -> Page {
+    let token = posted.visitor.token;
+    web.ask(move |service| service.sign_out(&token)).await?;
+    Ok(([(header::SET_COOKIE, set_cookie("", "; Max-Age=0"))], Redirect::to("/sign-in")).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "password.html")]
+struct PasswordPage {
+    frame: Frame,
+    error: Option<Error>,
+}
+
+pub async fn password_form(State(web): State<Web>, visitor: Visitor) -> Page {
+    page(&PasswordPage { frame: Frame::of(&visitor, &web, "/password"), error: None })
+}
+
+#[derive(Deserialize)]
+pub struct Passwords {
+    old: String,
+    new: String,
+}
+
+pub async fn password(State(web): State<Web>, posted: Posted<Passwords>) -> Page {
+    let Posted { visitor, form, .. } = posted;
+    let (name, actor) = (visitor.signed_in.account.name.clone(), visitor.signed_in.access.actor.clone());
+    let changed = web
+        .ask(move |service| {
+            // Who has found an open browser does not know it.
+            let proof = service.sign_in(&name, &form.old)?;
+            service.sign_out(&proof)?;
+            service.by(actor).set_password(&name, Some(&form.new))?;
+            service.sign_in(&name, &form.new)
+        })
+        .await;
+    match changed {
+        Ok(token) => {
+            Ok(([(header::SET_COOKIE, set_cookie(token.reveal(), ""))], Redirect::to("/")).into_response())
+        }
+        Err(error) => {
+            let frame = Frame::of(&visitor, &web, "/password");
+            page_with(StatusCode::BAD_REQUEST, &PasswordPage { frame, error: Some(error) })
+        }
+    }
+}
+
+/// The cookie of the session among those of a request.
+fn cookie(headers: &HeaderMap) -> Option<SessionToken> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| SessionToken::new(value))
+}
+
+fn set_cookie(value: &str, more: &str) -> String {
+    format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{more}")
+}
+
+/// The prefix makes browsers refuse it from any other host, path or without TLS.
+const COOKIE: &str = "__Host-quorate";

@@ -1,0 +1,139 @@
+//! People who sign in, and their sessions: hashes of passwords and of sessions, nothing that could be used.
+
+use super::next_number;
+use quorate_core::{Result, Timestamp};
+use quorate_edge::sql::{Row, Session, values};
+
+/// Somebody who signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its number.
+    pub id: i64,
+    /// The name to sign in with.
+    pub name: String,
+    /// What he may do, as in `support`.
+    pub role: String,
+    /// For a customer's own people: which customer.
+    pub customer: Option<i64>,
+    /// Since when there is the account.
+    pub created: Timestamp,
+    /// Since when it is closed.
+    pub closed: Option<Timestamp>,
+}
+
+/// How somebody proves who he is, and how often that failed lately.
+pub struct Proof {
+    /// The password's argon2 hash, in PHC form.
+    pub password: String,
+    /// Wrong passwords since the last right one.
+    pub failures: u32,
+    /// When the last of them came.
+    pub failed: Option<Timestamp>,
+}
+
+/// An account by its name.
+pub fn named(session: &mut Session<'_>, folded: &str) -> Result<Option<(AccountRecord, Proof)>> {
+    let select = format!("SELECT {COLUMNS}, password, failures, failed FROM account WHERE folded = $1");
+    let Some(mut row) = session.find(&select, values![folded])? else { return Ok(None) };
+    let account = account(&mut row)?;
+    Ok(Some((account, Proof { password: row.take()?, failures: row.take()?, failed: row.take()? })))
+}
+
+/// An account by its number.
+pub fn find(session: &mut Session<'_>, id: i64) -> Result<Option<AccountRecord>> {
+    let select = format!("SELECT {COLUMNS} FROM account WHERE id = $1");
+    session.find(&select, values![id])?.map(|mut row| account(&mut row)).transpose()
+}
+
+/// All of them, in the order of their names.
+pub fn list(session: &mut Session<'_>) -> Result<Vec<AccountRecord>> {
+    let rows = session.rows(&format!("SELECT {COLUMNS} FROM account ORDER BY folded"), values![])?;
+    rows.into_iter().map(|mut row| account(&mut row)).collect()
+}
+
+/// Keeps a new account, whose name is not taken.
+pub fn add(
+    session: &mut Session<'_>,
+    (name, folded): (&str, &str),
+    role: &str,
+    customer: Option<i64>,
+    password: &str,
+    now: Timestamp,
+) -> Result<i64> {
+    let id = next_number(session, "account", "id")?;
+    session.execute(
+        "INSERT INTO account (id, name, folded, role, customer, password, created, failures)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
+        values![id, name, folded, role, customer, password, now],
+    )?;
+    Ok(id)
+}
+
+/// Gives an account another password; whoever is signed in as it is so no more.
+pub fn set_password(session: &mut Session<'_>, id: i64, password: &str) -> Result<()> {
+    session.execute("UPDATE account SET password = $2, failures = 0 WHERE id = $1", values![id, password])?;
+    end_all(session, id)
+}
+
+/// Closes an account, or opens it again.
+pub fn set_closed(session: &mut Session<'_>, id: i64, closed: Option<Timestamp>) -> Result<()> {
+    session.execute("UPDATE account SET closed = $2, failures = 0 WHERE id = $1", values![id, closed])?;
+    end_all(session, id)
+}
+
+/// Notes a wrong password, or a right one.
+pub fn note_attempt(session: &mut Session<'_>, id: i64, failed: Option<Timestamp>) -> Result<()> {
+    let update = match failed {
+        Some(_) => "UPDATE account SET failures = failures + 1, failed = $2 WHERE id = $1",
+        None => "UPDATE account SET failures = 0, failed = $2 WHERE id = $1",
+    };
+    session.execute(update, values![id, failed]).map(drop)
+}
+
+/// Keeps a session by its hash, and forgets those that have ended.
+pub fn begin(
+    session: &mut Session<'_>,
+    hash: &[u8; 32],
+    account: i64,
+    now: Timestamp,
+    ends: Timestamp,
+) -> Result<()> {
+    session.execute("DELETE FROM portal_session WHERE ends <= $1", values![now])?;
+    let insert = "INSERT INTO portal_session (hash, account, ends) VALUES ($1, $2, $3)";
+    session.execute(insert, values![hash, account, ends]).map(drop)
+}
+
+/// Whose session this is, while it lasts and the account is open.
+pub fn of_session(
+    session: &mut Session<'_>,
+    hash: &[u8; 32],
+    now: Timestamp,
+) -> Result<Option<AccountRecord>> {
+    let select = format!(
+        "SELECT {COLUMNS} FROM account WHERE closed IS NULL AND id =
+         (SELECT account FROM portal_session WHERE hash = $1 AND ends > $2)"
+    );
+    session.find(&select, values![hash, now])?.map(|mut row| account(&mut row)).transpose()
+}
+
+/// Ends a session.
+pub fn end(session: &mut Session<'_>, hash: &[u8; 32]) -> Result<()> {
+    session.execute("DELETE FROM portal_session WHERE hash = $1", values![hash]).map(drop)
+}
+
+fn end_all(session: &mut Session<'_>, account: i64) -> Result<()> {
+    session.execute("DELETE FROM portal_session WHERE account = $1", values![account]).map(drop)
+}
+
+fn account(row: &mut Row) -> Result<AccountRecord> {
+    Ok(AccountRecord {
+        id: row.take()?,
+        name: row.take()?,
+        role: row.take()?,
+        customer: row.take()?,
+        created: row.take()?,
+        closed: row.take()?,
+    })
+}
+
+const COLUMNS: &str = "id, name, role, customer, created, closed";

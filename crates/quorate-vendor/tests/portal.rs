@@ -1,0 +1,495 @@
+//! The portal: in a real browser as people use it, and by requests as nobody should be able to.
+
+// The helpers of a test may unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::browser::Browser;
+use common::place::{Place, in_both, key};
+use common::web::Web;
+use common::{HOST_KEYS, MAKS, installation_id};
+use quorate_core::check_digit;
+use quorate_core::license_pack::LicensePack;
+use quorate_core::{Interval, Timestamp};
+use quorate_edge::clock::Clock;
+use quorate_vendor::accounts::Role;
+use quorate_vendor::keys::Issue;
+use quorate_vendor::service::Service;
+use quorate_vendor::store::keys::KeyFilter;
+use reqwest::{Method, StatusCode};
+use std::path::Path;
+use thirtyfour::{By, Key};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn people(service: &Service) {
+    service.add_customer("Fabrikam", "by invoice").unwrap();
+    service.add_customer("Northwind", "").unwrap();
+    for (name, role, customer) in [
+        ("alice", Role::Admin, None),
+        ("sam", Role::Support, None),
+        ("rita", Role::ReadOnly, None),
+        ("frank", Role::Customer, Some("Fabrikam")),
+    ] {
+        service.add_account(name, role, customer, Some(PASSWORD)).unwrap();
+    }
+}
+
+/// Runs a test in a browser against the portal, in SQLite.
+fn in_browser(size: (u32, u32), dark: bool, test: impl AsyncFn(&Browser, &Web, &Place)) {
+    let place = Place::in_sqlite();
+    people(&place.service());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let web = Web::serve_service(place.service()).await;
+        let browser = Browser::open(size.0, size.1, dark).await;
+        test(&browser, &web, &place).await;
+        browser.close().await;
+    });
+}
+
+async fn sign_in(browser: &Browser, web: &Web, name: &str) {
+    browser.go(&web.url("/sign-in")).await;
+    browser.fill("input[name=name]", name).await;
+    browser.fill("input[name=password]", PASSWORD).await;
+    browser.click("main button").await;
+    browser.find(".who").await;
+}
+
+/// An admin's day, by mouse.
+#[test]
+fn an_admin_issues_limits_and_blocks() {
+    in_browser((1200, 900), false, async |browser, web, place| {
+        browser.go(&web.url("/customers")).await;
+        // First who it is, then where it was.
+        browser.shows("h1", "Sign in").await;
+        browser.fill("input[name=name]", "alice").await;
+        browser.fill("input[name=password]", "wrong").await;
+        browser.click("main button").await;
+        browser.shows(".error", "Q705 the name or the password is wrong").await;
+        browser.fill("input[name=password]", PASSWORD).await;
+        browser.click("main button").await;
+        browser.shows("h1", "Customers").await;
+
+        browser.fill("form.card input[name=name]", "Adventure <b>Works").await;
+        browser.click("form.card button").await;
+        // A name is a text, whatever it looks like.
+        browser.shows("h1", "Adventure <b>Works").await;
+
+        browser.go(&web.url("/keys")).await;
+        browser.find("form.card option[value='97']").await.click().await.unwrap();
+        browser.fill("form.card input[name=count]", "2").await;
+        browser.fill("form.card input[name=customer]", "Fabrikam").await;
+        browser.click("form.card button").await;
+        browser.shows("h1", "Issued keys").await;
+        browser.shows("tbody", "00097-000-000002").await;
+        let issued = browser.text("tbody").await;
+        // Loaded again, as after a broken connection, they are the same.
+        browser.driver.refresh().await.unwrap();
+        browser.shows("tbody", &issued).await;
+        assert_eq!(place.ask(|service| service.keys(&KeyFilter::default(), 9).unwrap().len()), 2);
+
+        browser.click("tbody a").await;
+        browser.shows("dl", "0 of 50 machines, 50 left").await;
+        browser.fill("input[name=machines]", "75").await;
+        browser.click("form[action$='/limit'] button").await;
+        browser.shows("dl", "0 of 75 machines, 75 left").await;
+        browser.click("form[action$='/block'] button").await;
+        browser.shows("p.warning", "this key is blocked").await;
+        browser.click("nav a[href='/revocation']").await;
+        browser.shows("main", "00097-000-000001").await;
+
+        browser.click("nav a[href='/products']").await;
+        let products = browser.find("textarea[name=file]:not([hidden])").await;
+        let file = products.value().await.unwrap().unwrap();
+        let changed = file.replace("threshold = 25", "threshold = 30");
+        assert_ne!(changed, file);
+        browser
+            .script(&format!("document.querySelector('textarea:not([hidden])').value = {changed:?}"))
+            .await;
+        browser.click("form[action='/products/diff'] button").await;
+        browser.shows("section li", "~ policy system: threshold: 25 → 30").await;
+        browser.click("form[action='/products/import'] button").await;
+        browser.shows("main", "Catalog 2, signed").await;
+
+        browser.click("nav a[href='/tokens']").await;
+        browser.fill("form.card input[name=name]", "web shop").await;
+        browser.click("input[name=read]").await;
+        browser.click("form.card button").await;
+        let token = browser.text("#made").await;
+        place.ask(|service| service.access_by_token(&token).unwrap());
+        browser.click("nav a[href='/users']").await;
+        browser.fill("form.card input[name=name]", "bob").await;
+        browser.find("option:nth-child(2)").await.click().await.unwrap();
+        browser.click("form.card button").await;
+        let password = browser.text("#made").await;
+        place.ask(|service| service.sign_in("bob", &password).unwrap());
+
+        browser.click("nav a[href='/audit']").await;
+        browser.click("main form button").await;
+        browser.shows("[role=status]", "none changed and none missing").await;
+        browser.shows("tbody", "user alice").await;
+        browser.click(".who button").await;
+        browser.shows("h1", "Sign in").await;
+        browser.go(&web.url("/audit")).await;
+        browser.shows("h1", "Sign in").await;
+    });
+}
+
+/// The desk, by keyboard alone.
+#[test]
+fn a_support_agent_confirms_by_keyboard() {
+    in_browser((1200, 900), false, async |browser, web, place| {
+        let key = place.ask(|service| {
+            let key = key(service, HOST_KEYS);
+            service.pack(key.id(), 12).unwrap();
+            service.assign_key(key.id(), Some("Fabrikam")).unwrap();
+            key
+        });
+        browser.go(&web.url("/sign-in")).await;
+        // The first field has the focus.
+        browser.keys("sam").await;
+        browser.keys(Key::Tab).await;
+        browser.keys(PASSWORD).await;
+        browser.keys(Key::Enter).await;
+        browser.find(".who").await;
+        for path in ["/audit", "/tokens", "/users"] {
+            browser.go(&web.url(path)).await;
+            browser.shows(".error", "Q702").await;
+        }
+        assert!(browser.driver.find_all(By::Css("nav a[href='/audit']")).await.unwrap().is_empty());
+
+        browser.go(&web.url("/desk")).await;
+        // The script checks by the same digits as the core.
+        for number in [0u32, 57_240, 11_111, 98_765, 43_210, 99_999] {
+            let digits: Vec<u8> = format!("{number:05}").bytes().map(|digit| digit - b'0').collect();
+            for last in 0..10 {
+                let sound = check_digit::is_sound(digits.iter().copied().chain([last]));
+                let said = browser.script(&format!("return isSound('{number:05}{last}')")).await;
+                assert_eq!(said, serde_json::json!(sound), "{number:05}{last}");
+            }
+        }
+        let spoken = installation_id(&key, 1).to_string();
+        let groups: Vec<&str> = spoken.split('-').collect();
+        let misheard = if groups[0].starts_with('9') { "8" } else { "9" }.to_owned() + &groups[0][1..];
+        browser.keys(misheard.as_str()).await;
+        browser.shows("#say1", "wrong: ask for this group again").await;
+        for _ in 0..6 {
+            browser.keys(Key::Backspace).await;
+        }
+        // Each right group leads to the next.
+        for group in &groups {
+            browser.keys(*group).await;
+        }
+        browser.shows("#say9", "right").await;
+        browser.keys(Key::Enter).await;
+        browser.shows("h1", "Confirmation ID").await;
+        let confirmed = place.ask(|service| service.confirm(&installation_id(&key, 1)).unwrap());
+        let expected = confirmed.confirmation_id.to_string();
+        assert_eq!(browser.text(".wrap").await, expected);
+        let shown = browser.text("#spoken").await;
+        let lines: Vec<String> =
+            ('A'..).zip(expected.split('-')).map(|(letter, digits)| format!("{letter} {digits}")).collect();
+        assert_eq!(shown.split('\n').collect::<Vec<_>>(), lines);
+        browser.shows("dl", "Fabrikam").await;
+        browser.shows("dl", "1 of 6 hosts, 5 left").await;
+        browser.find("figure svg").await;
+        // It is read aloud group by group: what is spoken is recorded in place of being heard.
+        browser
+            .script(
+                "window.said = []; speechSynthesis.speak = (words) => said.push(words.text);
+                 document.getElementById('aloud').click();",
+            )
+            .await;
+        let said = browser.script("return window.said").await;
+        let digits = |group: &str| group.chars().map(String::from).collect::<Vec<_>>().join(", ");
+        assert_eq!(said[0], format!("A: {}.", digits(&expected[..6])));
+        assert_eq!(said.as_array().unwrap().len(), 8);
+    });
+}
+
+/// A customer with a telephone in one hand.
+#[test]
+fn a_customer_helps_itself_on_a_small_screen() {
+    in_browser((390, 844), true, async |browser, web, place| {
+        let (own, other) = place.ask(|service| {
+            let (own, other) = (key(service, MAKS), key(service, MAKS));
+            service.assign_key(own.id(), Some("Fabrikam")).unwrap();
+            service.assign_key(other.id(), Some("Northwind")).unwrap();
+            service.pack(own.id(), 12).unwrap();
+            (own, other)
+        });
+        sign_in(browser, web, "frank").await;
+        browser.shows("h1", "Fabrikam").await;
+        let page = browser.text("main").await;
+        assert!(
+            page.contains(&format!("…{}", own.partial())) && page.contains("50 of 50 machines left"),
+            "{page}"
+        );
+        // It fits.
+        let wide = browser.script("return document.documentElement.scrollWidth <= window.innerWidth").await;
+        assert_eq!(wide, serde_json::json!(true));
+        browser.click("a.button").await;
+        let spoken = installation_id(&own, 1).to_string();
+        // The whole of it pasted into the first field.
+        let paste = format!(
+            "const first = document.querySelector('input[name=g1]'); first.removeAttribute('maxlength');
+             first.value = '{spoken}'; first.dispatchEvent(new Event('input'))"
+        );
+        browser.script(&paste).await;
+        browser.click("#desk button").await;
+        browser.shows("h1", "Confirmation ID").await;
+        let wide = browser.script("return document.documentElement.scrollWidth <= window.innerWidth").await;
+        assert_eq!(wide, serde_json::json!(true));
+        // What is another's is as if there were none.
+        browser.go(&web.url("/desk")).await;
+        browser.script(&paste.replace(&spoken, &installation_id(&other, 1).to_string())).await;
+        browser.click("#desk button").await;
+        let refused = browser.text(".error").await;
+        assert!(refused.contains(&format!("product key {} is not one of yours", other.id())), "{refused}");
+        assert_eq!(place.ask(|service| service.usage(other.id()).unwrap().machines), 0);
+        for path in [
+            "/customers",
+            "/keys",
+            &format!("/keys/{}", own.id()),
+            "/activations",
+            "/products",
+            "/revocation",
+        ] {
+            browser.go(&web.url(path)).await;
+            browser.shows(".error", "Q702").await;
+        }
+    });
+}
+
+/// Requests with the cookie of somebody who has signed in.
+struct Client<'w> {
+    web: &'w Web,
+    cookie: String,
+    form: String,
+}
+
+impl<'w> Client<'w> {
+    async fn sign_in(web: &'w Web, place: &Place, name: &str) -> Self {
+        let token = place.ask(|service| service.sign_in(name, PASSWORD).unwrap());
+        Self { web, cookie: format!("__Host-quorate={}", token.reveal()), form: token.form_token() }
+    }
+
+    async fn send(&self, method: Method, path: &str, form: &[(&str, &str)]) -> (StatusCode, String) {
+        let request =
+            self.web.client.request(method.clone(), self.web.url(path)).header("cookie", &self.cookie);
+        let request = if method == Method::POST { request.form(form) } else { request };
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, String) {
+        self.send(Method::POST, path, &[&[("csrf", self.form.as_str())], form].concat()).await
+    }
+}
+
+fn over_https(test: impl AsyncFn(&Web, &Place)) {
+    in_both(|place| {
+        people(&place.service());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let web = Web::serve_service(place.ask(Service::clone)).await;
+            test(&web, place).await;
+        });
+    });
+}
+
+#[test]
+fn a_form_is_taken_from_its_own_session_alone() {
+    over_https(async |web, place| {
+        let (alice, sam) =
+            (Client::sign_in(web, place, "alice").await, Client::sign_in(web, place, "sam").await);
+        let customers = || place.ask(|service| service.customers("", "", 9).unwrap().len());
+        for csrf in [None, Some(""), Some("x"), Some(sam.form.as_str())] {
+            let form: Vec<(&str, &str)> =
+                csrf.map(|csrf| ("csrf", csrf)).into_iter().chain([("name", "Evil")]).collect();
+            let (status, page) = alice.send(Method::POST, "/customers", &form).await;
+            assert_eq!(status, 400, "{page}");
+            assert!(page.contains("the form is not of this session"), "{page}");
+        }
+        assert_eq!(customers(), 2);
+        assert_eq!(alice.post("/customers", &[("name", "Good")]).await.0, 200);
+        assert_eq!(customers(), 3);
+        // Who may not, may not by a form of his own either.
+        for (path, form) in [
+            ("/customers", &[("name", "Evil")][..]),
+            ("/keys", &[("group", "97"), ("count", "1"), ("once", "1")]),
+            ("/revocation", &[("certificate", "00")]),
+            ("/products/import", &[("file", "")]),
+            ("/products/diff", &[("file", "")]),
+            ("/tokens", &[("name", "x"), ("admin", "true")]),
+            ("/users", &[("name", "x"), ("role", "admin")]),
+            ("/users/password", &[("name", "alice")]),
+            ("/users/close", &[("name", "alice")]),
+        ] {
+            let (status, page) = sam.post(path, form).await;
+            assert_eq!(status, 403, "{path}: {page}");
+            assert!(page.contains("Q702"), "{path}");
+        }
+        assert_eq!(customers(), 3);
+        // A closed account is out at once.
+        assert_eq!(alice.post("/users/close", &[("name", "sam")]).await.0, 200);
+        assert!(sam.send(Method::GET, "/keys", &[]).await.1.contains("Sign in"));
+        let (status, page) = alice.post("/users/close", &[("name", "alice")]).await;
+        assert_eq!(status, 400, "{page}");
+    });
+}
+
+#[test]
+fn pages_tell_browsers_to_keep_to_themselves() {
+    over_https(async |web, place| {
+        let alice = Client::sign_in(web, place, "alice").await;
+        for path in ["/", "/keys", "/desk", "/sign-in"] {
+            let request = web.client.get(web.url(path)).header("cookie", &alice.cookie);
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+            assert!(header("content-security-policy").starts_with("default-src 'none'"), "{path}");
+            assert_eq!(header("cache-control"), "no-store");
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("referrer-policy"), "no-referrer");
+        }
+        let form = [("name", "alice"), ("password", PASSWORD), ("to", "//evil.example/")];
+        let client = common::web::client_that_stays(&web.root);
+        let answer = client.post(web.url("/sign-in")).form(&form).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (303, &"/".parse().unwrap()));
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        assert!(
+            cookie.starts_with("__Host-quorate=")
+                && cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax")
+        );
+    });
+}
+
+#[test]
+fn who_guesses_is_slowed_down() {
+    over_https(async |web, place| {
+        let sign_in = async |name: &str, password: &str| {
+            let form = [("name", name), ("password", password), ("to", "/")];
+            let answer = web.client.post(web.url("/sign-in")).form(&form).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        let (status, nobody) = sign_in("nobody", "x").await;
+        let (_, alice) = sign_in("alice", "x").await;
+        assert_eq!((status, nobody.replace("nobody", "alice")), (401, alice));
+        for _ in 0..9 {
+            assert_eq!(sign_in("alice", "guess").await.0, 401);
+        }
+        // Now not even the right one is taken, for a while.
+        let (status, page) = sign_in("alice", PASSWORD).await;
+        assert_eq!(status, 429);
+        assert!(
+            page.contains("Q706") && page.contains("10 wrong passwords were given for this name"),
+            "{page}"
+        );
+        let later = || Interval::minutes(6).after(Timestamp::now());
+        tokio::task::block_in_place(|| {
+            place.service_at(Clock::new(later)).sign_in("alice", PASSWORD).unwrap();
+            // A right one forgives the wrong ones.
+            place.service().sign_in("alice", "guess").unwrap_err();
+            place.service().sign_in("alice", PASSWORD).unwrap();
+        });
+        // The address has tried 12 times; after 30 it is slow.
+        let mut refused = 0;
+        for _ in 0..40 {
+            let (status, page) = sign_in("rita", PASSWORD).await;
+            if status == 429 {
+                assert!(page.contains("this address has tried to sign in too often"), "{page}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0);
+    });
+}
+
+#[test]
+fn a_session_ends_with_the_day_or_the_password() {
+    over_https(async |_, place| {
+        tokio::task::block_in_place(|| {
+            let service = place.service();
+            let token = service.sign_in("alice", PASSWORD).unwrap();
+            assert_eq!(service.signed_in(&token).unwrap().role, Role::Admin);
+            let later = || Interval::hours(13).after(Timestamp::now());
+            assert!(place.service_at(Clock::new(later)).signed_in(&token).is_err());
+            service.set_password("alice", Some("another good password")).unwrap();
+            assert!(service.signed_in(&token).is_err());
+            let made = service.set_password("alice", None).unwrap().unwrap();
+            let token = service.sign_in("ALICE", &made).unwrap();
+            service.sign_out(&token).unwrap();
+            assert!(service.signed_in(&token).is_err());
+            let short = service.set_password("alice", Some("short")).unwrap_err();
+            assert_eq!(short.what, "the password has 5 characters");
+            let error = service.add_account("Alice", Role::Admin, None, None).unwrap_err();
+            assert_eq!(error.what, "there is a user \"alice\" already");
+            for (role, customer) in [(Role::Customer, None), (Role::Admin, Some("Fabrikam"))] {
+                let error = service.add_account("new", role, customer, None).unwrap_err();
+                assert_eq!(error.what, "a customer's people, and only these, belong to a customer");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_customer_downloads_its_own_packs() {
+    over_https(async |web, place| {
+        let (own, other) = place.ask(|service| {
+            let keys = service.issue_few(&Issue::of(HOST_KEYS, 2)).unwrap();
+            service.assign_key(keys[0].id(), Some("Fabrikam")).unwrap();
+            (keys[0].id(), keys[1].id())
+        });
+        let frank = Client::sign_in(web, place, "frank").await;
+        let (status, pack) = frank.post(&format!("/my/{own}/pack"), &[]).await;
+        assert_eq!(status, 200);
+        let (pack, _) = LicensePack::open(&pack, Timestamp::now()).unwrap();
+        // As many as the key has activations left.
+        assert_eq!((pack.key, pack.slots.len()), (own, 6));
+        let (status, page) = frank.post(&format!("/my/{other}/pack"), &[]).await;
+        assert_eq!(status, 404);
+        assert!(page.contains("is not one of yours"), "{page}");
+        // The vendor's own people are not customers.
+        let alice = Client::sign_in(web, place, "alice").await;
+        assert_eq!(alice.send(Method::GET, "/my", &[]).await.0, 403);
+        let (status, _) = alice.post(&format!("/keys/{own}/pack"), &[("slots", "12")]).await;
+        assert_eq!(status, 200);
+    });
+}
+
+/// The pictures of the documentation, made anew with SCREENSHOTS=overwrite; and always: each page is there, in light
+/// and in dark.
+#[test]
+fn pages_look_as_in_the_documentation() {
+    for (dark, ground) in [(false, "rgb(247, 248, 250)"), (true, "rgb(15, 19, 24)")] {
+        in_browser((1200, 900), dark, async |browser, web, place| {
+            let id = place.ask(|service| {
+                let key = key(service, HOST_KEYS);
+                service.assign_key(key.id(), Some("Fabrikam")).unwrap();
+                service.pack(key.id(), 12).unwrap();
+                for machine in 1..=5 {
+                    service.confirm(&installation_id(&key, machine)).unwrap();
+                }
+                key.id()
+            });
+            sign_in(browser, web, "alice").await;
+            let kind = if dark { "dark" } else { "light" };
+            for (name, path) in
+                [("overview", "/".to_owned()), ("key", format!("/keys/{id}")), ("desk", "/desk".to_owned())]
+            {
+                browser.go(&web.url(&path)).await;
+                browser.find("main h1").await;
+                let shown = browser.script("return getComputedStyle(document.body).backgroundColor").await;
+                assert_eq!(shown, serde_json::json!(ground), "{path}");
+                if std::env::var("SCREENSHOTS").is_ok_and(|wanted| wanted == "overwrite") {
+                    let file =
+                        format!("{}/../../docs/screenshots/{name}-{kind}.png", env!("CARGO_MANIFEST_DIR"));
+                    std::fs::create_dir_all(Path::new(&file).parent().unwrap()).unwrap();
+                    browser.driver.screenshot(Path::new(&file)).await.unwrap();
+                }
+            }
+        });
+    }
+}
