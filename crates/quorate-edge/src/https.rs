@@ -81,7 +81,7 @@ impl ServiceClient {
             return Err(Error::new(Code::AddressInvalid, what, next));
         }
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(root, clock)?)
+            .tls_backend_preconfigured(tls(Some(root), clock)?)
             .https_only(true)
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(30))
@@ -193,15 +193,50 @@ impl ServiceClient {
     }
 }
 
-fn tls(root: &VendorRoot, clock: &Clock) -> Result<rustls::ClientConfig> {
+/// Sends messages to whatever URLs somebody has chosen, through the proxy that the environment names.
+#[derive(Clone, Debug)]
+pub struct Poster(reqwest::Client);
+
+impl Poster {
+    /// Trusts what this machine trusts; follows no redirect.
+    pub fn new(clock: &Clock) -> Result<Self> {
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(None, clock)?)
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(10))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
+        builder.build().map(Self).map_err(|error| {
+            Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
+        })
+    }
+
+    /// Posts JSON with headers, and says with which status it was answered, or why it was not.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: impl IntoIterator<Item = (&'static str, String)>,
+        body: String,
+    ) -> std::result::Result<u16, String> {
+        let mut request = self.0.post(url).header("content-type", "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().await.map(|answer| answer.status().as_u16()).map_err(|error| innermost(&error))
+    }
+}
+
+fn tls(root: Option<&VendorRoot>, clock: &Clock) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(root.der().clone()).map_err(|error| {
-        Error::new(
-            Code::DocumentInvalid,
-            format!("the vendor root cannot be used ({error})"),
-            "install the license pack again",
-        )
-    })?;
+    if let Some(root) = root {
+        roots.add(root.der().clone()).map_err(|error| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("the vendor root cannot be used ({error})"),
+                "install the license pack again",
+            )
+        })?;
+    }
     // A machine without any root of its own still reaches a service with the vendor's.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

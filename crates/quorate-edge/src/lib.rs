@@ -16,6 +16,8 @@ pub mod files;
 #[cfg(feature = "https")]
 pub mod https;
 pub mod machine;
+#[cfg(feature = "server")]
+pub mod monitoring;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod problem;

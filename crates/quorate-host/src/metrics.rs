@@ -196,9 +196,6 @@ impl Exposition {
         })?;
         Ok(text)
     }
-
-    /// What the text is, for HTTP.
-    pub const CONTENT_TYPE: &'static str = prometheus_text::CONTENT_TYPE;
 }
 
 /// What is known elsewhere.

@@ -11,7 +11,7 @@ use crate::keys::Installed;
 use crate::ledger::{self, Asked, EventRetention, Ledger};
 use crate::limit::{self, Limit};
 use crate::metrics::{Exposition, Metrics};
-use crate::monitoring::{self, Pages};
+use crate::monitoring;
 use crate::report;
 use crate::settings::{Patience, Serving};
 use crate::store::Store;
@@ -145,7 +145,7 @@ pub async fn serve(
         Err(Error::new(Code::Internal, format!("the book cannot be opened ({error})"), "please report this"))
     })?;
     let monitoring = match options.monitoring {
-        Some(address) => Some(monitoring::listen(address).await?),
+        Some(address) => Some(quorate_edge::monitoring::listen(address).await?),
         None => None,
     };
     let metrics = Metrics::default();
@@ -193,7 +193,10 @@ pub async fn serve(
         let exposition =
             Exposition::new(&metrics, credentials.clone(), Arc::clone(&traffic), Arc::clone(&limit));
         let count = monitoring::count_machines(options.book, options.directory, credentials, clock, metrics);
-        [tokio::spawn(monitoring::serve(listener, Pages::new(exposition, health))), tokio::spawn(count)]
+        [
+            tokio::spawn(quorate_edge::monitoring::serve(listener, monitoring::pages(exposition, health))),
+            tokio::spawn(count),
+        ]
     });
     let routes = limit.over(routes);
     server::serve(listener, Some(Arc::new(tls)), routes, || live.borrow().limits, traffic, stop).await;

@@ -4,18 +4,19 @@ use crate::keys::{known_key, usable_key};
 use crate::rights::Rights;
 use crate::service::{Actor, Service, Turn};
 use crate::store::activations::{self, Activation, ActivationFilter, How, NewActivation, PerDay};
+use crate::webhooks;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::certificate::Role;
 use quorate_core::hardware::ShortHardwareId;
 use quorate_core::host_activation::{HostActivationRequest, HostActivationResponse};
-use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::{KeyActivationRequest, KeyActivationResponse};
 use quorate_core::machine_license::MachineLicense;
 use quorate_core::product_key::{KeyId, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::random;
+use std::collections::BTreeMap;
 
 impl Service {
     /// Activates a host online. The same request again gets the same certificate again and is not counted, so
@@ -45,7 +46,15 @@ impl Service {
                     let (chain, certificate) =
                         self.authority.certify_host(&signing_request, &entitlement, validity, turn.now)?;
                     let issued = Some((&hash, chain.as_slice()));
-                    note_activation(turn, &installation_id, How::Online, issued, Some(&certificate))?;
+                    let how = How::Online;
+                    let new = NewActivation {
+                        installation_id: &installation_id,
+                        how,
+                        at: turn.now,
+                        issued,
+                        certificate: Some(&certificate),
+                    };
+                    keep(turn, &rights, &before, &new)?;
                     chain
                 }
             };
@@ -83,7 +92,15 @@ impl Service {
                 granted: turn.now,
             })?;
             if !activations::is_activated(turn.session, &installation_id)? {
-                note_activation(turn, &installation_id, How::Online, None, None)?;
+                let (how, at) = (How::Online, turn.now);
+                let new = NewActivation {
+                    installation_id: &installation_id,
+                    how,
+                    at,
+                    issued: None,
+                    certificate: None,
+                };
+                keep(turn, &rights, &machines, &new)?;
             }
             machines.entry(installation_id.hardware()).or_default();
             Ok(KeyActivationResponse {
@@ -131,20 +148,22 @@ impl Service {
     }
 }
 
-/// Keeps an activation, and notes it.
-pub(crate) fn note_activation(
+/// Keeps an activation, notes it, and tells the webhooks. `before` are the machines on which the key was.
+pub(crate) fn keep(
     turn: &mut Turn<'_, '_>,
-    installation_id: &InstallationId,
-    how: How,
-    issued: Option<(&[u8; 32], &[rustls::pki_types::CertificateDer<'static>])>,
-    certificate: Option<&str>,
+    rights: &Rights,
+    before: &BTreeMap<ShortHardwareId, u32>,
+    new: &NewActivation<'_>,
 ) -> Result<()> {
-    let new = NewActivation { installation_id, how, at: turn.now, issued, certificate };
-    activations::add(turn.session, &new)?;
+    activations::add(turn.session, new)?;
+    let (id, machine) = (new.installation_id.key(), new.installation_id.hardware());
     let detail = serde_json::json!({
-        "how": how.as_str(), "machine": installation_id.hardware().to_string(), "certificate": certificate
+        "how": new.how.as_str(), "machine": machine.to_string(), "certificate": new.certificate
     });
-    turn.note("activation", &installation_id.key().to_string(), detail)
+    turn.note("activation", &id.to_string(), detail)?;
+    let is_new = !before.contains_key(&machine);
+    let machines = u32::try_from(before.len() + usize::from(is_new)).unwrap_or(u32::MAX);
+    webhooks::announce(turn, rights, new.installation_id, new.how.as_str(), (machines, is_new))
 }
 
 fn not_proven(id: KeyId, next: &str) -> Error {

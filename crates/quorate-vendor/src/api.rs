@@ -12,10 +12,13 @@ mod keys;
 mod overview;
 mod schema;
 mod tokens;
+mod webhooks;
 
+use crate::metrics::Metrics;
 use crate::service::Service;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -30,7 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The routes over a service.
-pub fn router(service: Service) -> Router {
+pub fn router(service: Service, metrics: Metrics) -> Router {
     let (router, description) = described().split_for_parts();
     let description = Arc::new(description.to_pretty_json().unwrap_or_default());
     let openapi = get(async move || {
@@ -42,7 +45,20 @@ pub fn router(service: Service) -> Router {
         .merge(crate::portal::routes())
         .fallback(async || Refusal::from(nothing_here()))
         .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
-        .with_state(Web::new(service))
+        .layer(middleware::from_fn_with_state(metrics.clone(), counted))
+        .with_state(Web::new(service, metrics))
+}
+
+/// Counts a request by its route, or as one to nowhere.
+async fn counted(
+    State(metrics): State<Metrics>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    metrics.request(route.as_ref().map_or("", MatchedPath::as_str), response.status().as_u16());
+    response
 }
 
 /// The operations with their descriptions.
@@ -67,6 +83,9 @@ fn described() -> OpenApiRouter<Web> {
         .routes(routes!(catalogs::file))
         .routes(routes!(tokens::list, tokens::add))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(catalogs::list, catalogs::import))
@@ -94,6 +113,7 @@ fn described() -> OpenApiRouter<Web> {
         (name = "products", description = "Products and policies, signed as catalogs."),
         (name = "overview", description = "What happened."),
         (name = "tokens", description = "Tokens of programs."),
+        (name = "webhooks", description = "Programs that are told of what happens."),
     )
 )]
 struct Description;
@@ -113,12 +133,13 @@ pub(crate) struct Web {
     service: Service,
     turns: Arc<Semaphore>,
     sign_ins: Arc<Limiter>,
+    metrics: Metrics,
 }
 
 impl Web {
-    pub(crate) fn new(service: Service) -> Self {
+    fn new(service: Service, metrics: Metrics) -> Self {
         let sign_ins = Arc::new(Limiter::new(Some(SIGN_INS)));
-        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)), sign_ins }
+        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)), sign_ins, metrics }
     }
 
     /// The vendor's name as people know it.

@@ -58,12 +58,15 @@ impl Directories {
     /// The files that [`Authority::create`] writes.
     pub fn files(&self) -> Vec<PathBuf> {
         let at_root = [ROOT_KEY, ROOT].map(|name| self.root.join(name));
-        let at_service = [CA_KEY, CA, ISSUER_KEY, ISSUER, ROOT].map(|name| self.service.join(name));
+        let at_service = Authority::FILES.map(|name| self.service.join(name));
         at_root.into_iter().chain(at_service).collect()
     }
 }
 
 impl Authority {
+    /// What [`Authority::create`] writes into the service's directory.
+    pub const FILES: [&str; 5] = [CA_KEY, CA, ISSUER_KEY, ISSUER, ROOT];
+
     /// Makes root, activation CA and issuer, and writes them. The caller makes sure that none is there yet.
     pub fn create(directories: &Directories, vendor: &VendorId, name: &str, now: Timestamp) -> Result<()> {
         files::make_private_directory(&directories.root)?;

@@ -2,11 +2,14 @@
 
 mod keys;
 mod output;
+mod safekeeping;
 mod tokens;
 mod users;
+mod webhooks;
 
 use crate::api;
 use crate::authority::{self, Directories};
+use crate::metrics::Metrics;
 use crate::products;
 use crate::service::{self, Service, Vendor};
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
@@ -21,8 +24,12 @@ use quorate_edge::command_line::help_files::HelpFiles;
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files::{self, Access};
+use quorate_edge::https::Poster;
+use quorate_edge::monitoring;
 use quorate_edge::server::{self, Limits};
 use quorate_edge::sql::Location;
+use safekeeping::Safekeeping;
+use sd_notify::NotifyState;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
@@ -30,9 +37,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokens::TokenCommand;
 use tokio::net::TcpListener;
 use users::UserCommand;
+use webhooks::WebhookCommand;
 
 /// The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 #[derive(Parser)]
@@ -106,6 +115,13 @@ enum Command {
         #[command(subcommand)]
         command: UserCommand,
     },
+    /// Programs that are told of what happens.
+    Webhook {
+        #[command(subcommand)]
+        command: WebhookCommand,
+    },
+    #[command(flatten)]
+    Safekeeping(Safekeeping),
     /// Who did what and when.
     Audit {
         #[command(subcommand)]
@@ -146,6 +162,9 @@ enum Command {
         /// The private key that belongs to it, in PEM.
         #[arg(long, value_name = "FILE", requires = "tls_certificate")]
         tls_key: Option<PathBuf>,
+        /// Where /metrics and /healthz are to be had, without TLS and without signing in; nowhere, unless told.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        metrics: Option<SocketAddr>,
     },
     #[command(flatten)]
     HelpFiles(HelpFiles),
@@ -244,6 +263,8 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Certificate { command } => certificate(command, &open()?, &mut output),
         Command::Token { command } => command.run(&open()?, &mut output),
         Command::User { command } => command.run(&open()?, &mut output),
+        Command::Webhook { command } => command.run(&open()?, &mut output),
+        Command::Safekeeping(what) => what.run(&dir, &database, clock, &mut output),
         Command::Audit { command } => audit(command, &open()?, &mut output),
         Command::Catalog { out: directory } => write_catalog(&open()?, &directory, output.out),
         Command::Pack { key, out: file, slots } => {
@@ -274,7 +295,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             })
         }
         Command::HelpFiles(files) => files.write::<Arguments>(output.out),
-        Command::Serve { listen, tls_certificate, tls_key } => {
+        Command::Serve { listen, tls_certificate, tls_key, metrics } => {
             command_line::start_log();
             let service = open()?;
             // A service without products could answer nothing; say so at the start.
@@ -286,8 +307,15 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             server::runtime()?.block_on(async {
                 let listener = server::listen(listen).await?;
                 let address = listener.local_addr().unwrap_or(listen);
+                let metrics = match metrics {
+                    Some(address) => Some(monitoring::listen(address).await?),
+                    None => None,
+                };
                 tracing::info!(%address, "the activation service is listening");
-                serve(service, tls, listener, quorate_edge::stop::asked()).await;
+                if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+                    tracing::debug!(%error, "nobody wants to know that the service has started");
+                }
+                serve_watched(service, tls, listener, metrics, quorate_edge::stop::asked()).await;
                 Ok(())
             })
         }
@@ -392,8 +420,48 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) {
-    let traffic = Arc::default();
-    server::serve(listener, Some(Arc::new(tls)), api::router(service), Limits::default, traffic, stop).await;
+    serve_watched(service, tls, listener, None, stop).await;
+}
+
+/// The same, with the pages for whoever watches over it on `metrics`.
+async fn serve_watched(
+    service: Service,
+    tls: rustls::ServerConfig,
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
+    stop: impl Future<Output = ()>,
+) {
+    let (traffic, counted) = (Arc::default(), Metrics::default());
+    let mut beside = vec![tokio::spawn(deliver(service.clone(), counted.clone()))];
+    if let Some(listener) = metrics {
+        let pages = counted.pages(service.clone(), Arc::clone(&traffic));
+        beside.push(tokio::spawn(monitoring::serve(listener, pages)));
+    }
+    let router = api::router(service, counted);
+    server::serve(listener, Some(Arc::new(tls)), router, Limits::default, traffic, stop).await;
+    beside.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Sends what is due to the webhooks, for as long as the service runs.
+async fn deliver(service: Service, metrics: Metrics) {
+    let poster = match Poster::new(&service.clock) {
+        Ok(poster) => poster,
+        Err(error) => return tracing::error!(%error, next = error.next, "no webhook is told of anything"),
+    };
+    loop {
+        match service.deliver(&poster).await {
+            Ok(0) => {}
+            Ok(sent) => {
+                metrics.deliveries("taken", sent);
+                continue;
+            }
+            Err(error) => {
+                metrics.deliveries("failed", 1);
+                tracing::warn!(%error, next = error.next, "messages to webhooks could not be looked up");
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Writes the vendor root and the signed catalog: what the vendor's product ships with.
@@ -404,3 +472,6 @@ pub fn write_catalog(service: &Service, directory: &Path, out: &mut impl Write) 
     files::write(&catalog, service.catalog_jws()?.as_bytes(), Access::Public)?;
     print(out, &format!("{}\n{}", root.display(), catalog.display()))
 }
+
+/// Each look is one statement that finds nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
-//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
+//! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
@@ -17,6 +17,7 @@ pub mod authority;
 pub mod command;
 pub mod customers;
 pub mod keys;
+pub mod metrics;
 pub mod once;
 pub mod phone;
 mod portal;
@@ -26,3 +27,4 @@ mod rights;
 pub mod service;
 pub mod store;
 pub mod view;
+pub mod webhooks;

@@ -1,10 +1,10 @@
 //! The phone desk: license packs made and made again, and the Confirmation ID for an Installation ID.
 
-use crate::activations::note_activation;
+use crate::activations::keep;
 use crate::keys::{known_key, usable_key};
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
-use crate::store::activations::How;
+use crate::store::activations::{How, NewActivation};
 use crate::store::keys::{self, KeyFilter, KeyRecord};
 use crate::store::slots::Slot;
 use crate::store::{activations, slots};
@@ -12,12 +12,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::certificate::Role;
 use quorate_core::confirmation_id::ConfirmationId;
+use quorate_core::hardware::ShortHardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result, words};
 use quorate_edge::random;
 use quorate_edge::sql::Session;
+use std::collections::BTreeMap;
 
 /// How far a key is used up, as the desk and the customer see it.
 #[derive(Clone, Debug)]
@@ -160,16 +162,17 @@ impl Service {
         Ok(slot)
     }
 
+    /// What the key is worth, and on which machines it is, when it may be on this one.
     fn grant(
         &self,
         turn: &mut Turn<'_, '_>,
         record: &KeyRecord,
         installation_id: &InstallationId,
-    ) -> Result<Role> {
+    ) -> Result<(Rights, BTreeMap<ShortHardwareId, u32>)> {
         let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
         let before = activations::by_machine(turn.session, record.id)?;
         rights.grant(installation_id.hardware(), &before)?;
-        Ok(rights.role)
+        Ok((rights, before))
     }
 
     /// Counts one more activation, when there is one left.
@@ -180,10 +183,12 @@ impl Service {
         installation_id: &InstallationId,
         slot: &Slot,
     ) -> Result<()> {
-        let role = self.grant(turn, record, installation_id)?;
+        let (rights, before) = self.grant(turn, record, installation_id)?;
         // A machine's license is no certificate of a host, which could be revoked.
-        let certificate = (role == Role::Host).then_some(slot.certificate.as_str());
-        note_activation(turn, installation_id, How::Phone, None, certificate)
+        let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
+        let (how, at) = (How::Phone, turn.now);
+        let new = NewActivation { installation_id, how, at, issued: None, certificate };
+        keep(turn, &rights, &before, &new)
     }
 
     /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.

@@ -193,6 +193,16 @@ impl Service {
         service_host(&self.settings.url)
     }
 
+    /// Copies the database of this moment, and says whether it could: a PostgreSQL has means of its own.
+    pub fn back_up(&self, to: &Path) -> Result<bool> {
+        self.sql.back_up(to)
+    }
+
+    /// Finds out whether the database is sound.
+    pub fn check(&self) -> Result<()> {
+        self.sql.check()
+    }
+
     /// What the vendor's clock says.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -296,7 +306,8 @@ fn service_host(url: &str) -> Result<String> {
     Ok(host.to_owned())
 }
 
-const DATABASE: &str = "vendor.db";
+/// The database in the vendor's own directory.
+pub(crate) const DATABASE: &str = "vendor.db";
 const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";

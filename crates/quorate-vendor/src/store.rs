@@ -14,6 +14,7 @@ pub mod keys;
 pub mod revocations;
 pub mod slots;
 pub mod tokens;
+pub mod webhooks;
 
 use quorate_core::{Code, Error, Result};
 use quorate_edge::files;
@@ -169,6 +170,27 @@ CREATE TABLE answer (
     PRIMARY KEY (token, name)
 );
 CREATE INDEX answer_by_time ON answer (at);
+CREATE TABLE webhook (
+    id BIGINT PRIMARY KEY,
+    url TEXT NOT NULL,
+    secret BYTEA NOT NULL,
+    events TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    removed BIGINT
+);
+CREATE TABLE delivery (
+    id BIGINT PRIMARY KEY,
+    webhook BIGINT NOT NULL REFERENCES webhook (id),
+    event TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due BIGINT,
+    delivered BIGINT,
+    said TEXT NOT NULL
+);
+CREATE INDEX delivery_due ON delivery (due) WHERE due IS NOT NULL;
+CREATE INDEX delivery_by_time ON delivery (created);
 CREATE TABLE audit (
     number BIGINT PRIMARY KEY,
     at BIGINT NOT NULL,

@@ -7,7 +7,9 @@ use crate::store::activations::Activation;
 use crate::store::customers::Customer;
 use crate::store::keys::KeyRecord;
 use crate::store::tokens::TokenRecord;
+use crate::store::webhooks::{DeliveryRecord, WebhookRecord};
 use crate::store::{audit, catalogs};
+use crate::webhooks::Event;
 use quorate_core::Timestamp;
 use quorate_core::catalog_diff::{Change, Difference};
 use quorate_core::certificate::Role;
@@ -317,5 +319,65 @@ impl From<&AccountRecord> for UserView {
             created: account.created,
             closed: account.closed,
         }
+    }
+}
+
+/// An address that is told of some events.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct WebhookView {
+    /// Its number.
+    pub id: i64,
+    /// The address.
+    pub url: String,
+    /// Of what.
+    pub events: Vec<Event>,
+    /// Since when, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// Since when it is told no more, UTC; null while it is.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub removed: Option<Timestamp>,
+}
+
+impl From<&WebhookRecord> for WebhookView {
+    fn from(webhook: &WebhookRecord) -> Self {
+        Self {
+            id: webhook.id,
+            url: webhook.url.clone(),
+            events: webhook.events.split(',').filter_map(|event| event.parse().ok()).collect(),
+            created: webhook.created,
+            removed: webhook.removed,
+        }
+    }
+}
+
+/// What has become of a message to a webhook.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeliveryView {
+    /// Its number; the message's `webhook-id` is `msg_` and this.
+    pub id: u64,
+    /// What happened.
+    pub event: String,
+    /// When, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it is sent next, UTC; null when it was delivered, or given up.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub due: Option<Timestamp>,
+    /// When it was delivered, UTC.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub delivered: Option<Timestamp>,
+    /// What the last attempt came to.
+    pub said: String,
+}
+
+impl From<&DeliveryRecord> for DeliveryView {
+    fn from(delivery: &DeliveryRecord) -> Self {
+        let DeliveryRecord { id, event, created, attempts, due, delivered, said } = delivery.clone();
+        Self { id, event, created, attempts, due, delivered, said }
     }
 }

@@ -74,6 +74,15 @@ impl Cluster {
         self.child.wait().unwrap();
     }
 
+    /// The same server at the same address, after it was killed.
+    pub fn again(mut self) -> Self {
+        let (address, directory) =
+            (self.address, std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap()));
+        drop(self);
+        Self::at(address, directory)
+            .unwrap_or_else(|_| panic!("PostgreSQL does not start again at {address}"))
+    }
+
     /// What a host connects with: this server, and others behind it.
     pub fn url(&self, others: &[&Cluster]) -> String {
         let all = std::iter::once(self).chain(others.iter().copied());
@@ -100,34 +109,39 @@ impl Cluster {
     }
 
     fn run(directory: TempDir) -> Self {
+        let mut directory = directory;
         for _ in 0..10 {
             let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-            let data = directory.path().join("data");
-            let mut child = as_owner("postgres")
-                .arg("-D")
-                .arg(&data)
-                .args(["-p", &address.port().to_string(), "-c", "listen_addresses=127.0.0.1"])
-                .args(["-c", &format!("unix_socket_directories={}", directory.path().display())])
-                .args(["-c", "wal_level=replica", "-c", "hot_standby=on"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let started = Instant::now();
-            while started.elapsed() < PATIENCE {
-                if TcpStream::connect(address).is_ok() && is_ready(directory.path(), address) {
-                    return Self { address, child, directory };
-                }
-                if child.try_wait().unwrap().is_some() {
-                    // Another program was quicker at this port.
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(50));
+            match Self::at(address, directory) {
+                Ok(cluster) => return cluster,
+                // Another program was quicker at this port.
+                Err(again) => directory = again,
             }
-            let _ = child.kill();
-            let _ = child.wait();
         }
         panic!("PostgreSQL does not start in {}", directory.path().display());
+    }
+
+    fn at(address: SocketAddr, directory: TempDir) -> Result<Self, TempDir> {
+        let mut child = as_owner("postgres")
+            .arg("-D")
+            .arg(directory.path().join("data"))
+            .args(["-p", &address.port().to_string(), "-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", &format!("unix_socket_directories={}", directory.path().display())])
+            .args(["-c", "wal_level=replica", "-c", "hot_standby=on"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE && child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(address).is_ok() && is_ready(directory.path(), address) {
+                return Ok(Self { address, child, directory });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(directory)
     }
 }
 

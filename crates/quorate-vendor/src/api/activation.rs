@@ -55,10 +55,12 @@ async fn activated<A: Serialize + Send + 'static>(
 ) -> Response {
     match web.ask(activate).await {
         Ok(answer) => {
+            web.metrics.activation(who, None);
             tracing::info!(%key, who, "activated");
             Json(answer).into_response()
         }
         Err(error) => {
+            web.metrics.activation(who, Some(error.code));
             tracing::info!(%key, who, code = error.code.as_str(), error.what, "not activated");
             Refusal::from(error).into_response()
         }

@@ -39,6 +39,11 @@ impl Place {
         place
     }
 
+    /// One in PostgreSQL.
+    pub fn in_postgres() -> Self {
+        Self::new(Some(Cluster::start()))
+    }
+
     /// One in SQLite, for tests that have nothing to do with where it is kept.
     pub fn in_sqlite() -> Self {
         Self::new(None)
