@@ -2,7 +2,7 @@
 //!
 //! Two kinds of callers: hosts and machines, who sign in nowhere, since what proves the right to an activation is in
 //! the request itself ([`activation`]); and the vendor's own programs, by a token. Every operation describes itself,
-//! and `/openapi.json` is made of these descriptions.
+//! and `/openapi.json` is made of these descriptions. A telephony platform is of a third kind ([`voice`]).
 
 mod activation;
 mod catalogs;
@@ -12,8 +12,10 @@ mod keys;
 mod overview;
 mod schema;
 mod tokens;
+mod voice;
 
 use crate::service::Service;
+use crate::voice::signature::Secret;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -28,8 +30,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The routes over a service.
-pub fn router(service: Service) -> Router {
+/// The routes over a service, and its telephone line when there is a secret for it.
+pub fn router(service: Service, telephone: Option<Secret>) -> Router {
     let (router, description) = described().split_for_parts();
     let description = Arc::new(description.to_pretty_json().unwrap_or_default());
     let openapi = get(async move || {
@@ -37,6 +39,7 @@ pub fn router(service: Service) -> Router {
     });
     router
         .route("/openapi.json", openapi)
+        .merge(telephone.map(voice::line).unwrap_or_default())
         .fallback(async || Refusal::from(nothing_here()))
         .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

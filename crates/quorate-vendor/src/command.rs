@@ -9,6 +9,7 @@ use crate::authority::{self, Directories};
 use crate::products;
 use crate::service::{self, Service, Vendor};
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
+use crate::voice::signature::Secret;
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
@@ -139,6 +140,9 @@ enum Command {
         /// The private key that belongs to it, in PEM.
         #[arg(long, value_name = "FILE", requires = "tls_certificate")]
         tls_key: Option<PathBuf>,
+        /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice.
+        #[arg(long, value_name = "FILE")]
+        voice_secret_file: Option<PathBuf>,
     },
     #[command(flatten)]
     HelpFiles(HelpFiles),
@@ -266,7 +270,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             })
         }
         Command::HelpFiles(files) => files.write::<Arguments>(output.out),
-        Command::Serve { listen, tls_certificate, tls_key } => {
+        Command::Serve { listen, tls_certificate, tls_key, voice_secret_file } => {
             command_line::start_log();
             let service = open()?;
             // A service without products could answer nothing; say so at the start.
@@ -275,11 +279,12 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,
                 None => service.authority().service_tls(&service.service_name()?, clock.now())?,
             };
+            let telephone = voice_secret_file.as_deref().map(Secret::read).transpose()?;
             server::runtime()?.block_on(async {
                 let listener = server::listen(listen).await?;
                 let address = listener.local_addr().unwrap_or(listen);
                 tracing::info!(%address, "the activation service is listening");
-                serve(service, tls, listener, quorate_edge::stop::asked()).await;
+                serve_with(service, telephone, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
             })
         }
@@ -384,8 +389,19 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) {
-    let traffic = Arc::default();
-    server::serve(listener, Some(Arc::new(tls)), api::router(service), Limits::default, traffic, stop).await;
+    serve_with(service, None, tls, listener, stop).await;
+}
+
+/// The same, and answers the telephone when there is a secret for it.
+pub async fn serve_with(
+    service: Service,
+    telephone: Option<Secret>,
+    tls: rustls::ServerConfig,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) {
+    let (router, traffic) = (api::router(service, telephone), Arc::default());
+    server::serve(listener, Some(Arc::new(tls)), router, Limits::default, traffic, stop).await;
 }
 
 /// Writes the vendor root and the signed catalog: what the vendor's product ships with.

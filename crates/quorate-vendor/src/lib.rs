@@ -2,7 +2,7 @@
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
-//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`api`] puts the service on HTTPS, [`command`] at the
+//! [`activations`], [`phone`], [`revocation`], [`audit`]. [`voice`] is the automated telephone line. [`api`] puts the service on HTTPS, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
@@ -24,3 +24,4 @@ mod rights;
 pub mod service;
 pub mod store;
 pub mod view;
+pub mod voice;
