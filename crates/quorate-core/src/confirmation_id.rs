@@ -30,14 +30,10 @@ impl ConfirmationId {
 
     /// Finds out whether six digits can be the group with this letter, before the rest is typed.
     pub fn check_group(letter: char, typed: &str) -> Result<()> {
-        let mistake = match digit_groups::read::<1, BYTES>(typed) {
-            Ok(_) => return Ok(()),
-            Err(Mistake::Length(length)) => format!("has {length} digits, not 6"),
-            Err(Mistake::NotADigit(_, c)) => format!("has {c:?} in it, which is not a digit"),
-            Err(Mistake::Group(_) | Mistake::TooLarge) => "has a typing error".to_owned(),
-        };
-        let what = format!("group {letter} of the Confirmation ID {mistake}");
-        Err(Error::new(Code::ConfirmationIdInvalid, what, "have this group read to you again"))
+        digit_groups::check_one(typed).map_err(|mistake| {
+            let what = format!("group {letter} of the Confirmation ID {mistake}");
+            Error::new(Code::ConfirmationIdInvalid, what, "have this group read to you again")
+        })
     }
 
     /// The secret that this ID reveals on the machine that showed `installation_id`. For any other

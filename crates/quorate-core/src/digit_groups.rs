@@ -59,6 +59,16 @@ pub(crate) fn read<const GROUPS: usize, const BYTES: usize>(text: &str) -> Resul
     Ok(number)
 }
 
+/// Finds out whether a text is one sound group; if not, says what is wrong with it, as in "has a typing error".
+pub(crate) fn check_one(typed: &str) -> Result<(), String> {
+    match read::<1, 3>(typed) {
+        Ok(_) => Ok(()),
+        Err(Mistake::Length(length)) => Err(format!("has {length} digits, not 6")),
+        Err(Mistake::NotADigit(_, c)) => Err(format!("has {c:?} in it, which is not a digit")),
+        Err(Mistake::Group(_) | Mistake::TooLarge) => Err("has a typing error".to_owned()),
+    }
+}
+
 fn digits_of(group: u32) -> [u8; 5] {
     // Each is a remainder by ten.
     [10_000, 1_000, 100, 10, 1].map(|place| u8::try_from(group / place % 10).unwrap_or_default())

@@ -32,6 +32,17 @@ impl InstallationId {
         id
     }
 
+    /// How many groups of six digits it has.
+    pub const GROUPS: usize = GROUPS;
+
+    /// Finds out whether six digits can be the group of this number, from 1, before the rest is read.
+    pub fn check_group(number: usize, typed: &str) -> Result<()> {
+        digit_groups::check_one(typed).map_err(|mistake| {
+            let what = format!("group {number} of the Installation ID {mistake}");
+            Error::new(Code::InstallationIdInvalid, what, "read this group again from the machine")
+        })
+    }
+
     /// The product key for which activation is asked.
     pub fn key(&self) -> KeyId {
         self.key
@@ -187,6 +198,17 @@ pub(crate) mod tests {
             typos_are_named(&id.digits(), |text| {
                 text.parse::<InstallationId>().map(drop).map_err(|error| error.what)
             }, "Installation ID");
+        }
+
+        #[test]
+        fn each_group_is_checked_by_itself((id, _) in any_id()) {
+            for (number, group) in (1..=InstallationId::GROUPS).zip(id.to_string().split('-')) {
+                prop_assert_eq!(InstallationId::check_group(number, group), Ok(()));
+                let last = if group.ends_with('9') { "0" } else { "9" };
+                let error = InstallationId::check_group(number, &format!("{}{last}", &group[..5])).unwrap_err();
+                let what = format!("group {number} of the Installation ID has a typing error");
+                prop_assert_eq!(error.what, what);
+            }
         }
 
         #[test]

@@ -19,7 +19,7 @@ use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{Credential, LicensePack};
 use quorate_core::product_key::{KeyId, PartialKey, ProductKey};
 use quorate_core::revocation::RevocationList;
-use quorate_core::{Code, Error, Result, Timestamp, signed};
+use quorate_core::{Code, Error, Interval, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_edge::https::{ProxyUrl, ServiceClient};
 use quorate_edge::random;
@@ -328,12 +328,16 @@ pub fn install(
 }
 
 /// The Installation ID to read to the phone desk. It is a fresh one when the activation that was given for
-/// the last has ended: for that, the desk would only repeat the Confirmation ID.
+/// the last has ended, or soon will: for that, the desk would only repeat the Confirmation ID.
 pub fn installation_id(store: &mut Store, key: HostKey, now: Timestamp) -> Result<InstallationId> {
     let installed = key.installed.clone();
     let used = installed.activation.as_ref().map(|activation| activation.installation_id);
-    let ended = matches!(key.certificate(now), Some(Err(_)));
-    if !ended || used != Some(installed.installation_id) {
+    let ends = match key.certificate(now) {
+        Some(Ok(certificate)) => certificate.not_after <= RENEWED_BY_PHONE.after(now),
+        Some(Err(_)) => true,
+        None => false,
+    };
+    if !ends || used != Some(installed.installation_id) {
         return Ok(installed.installation_id);
     }
     // The hardware as it stood in the last, so that the vendor knows the machine again.
@@ -520,6 +524,8 @@ fn activated(
     HostKey::read(installed, now)
 }
 
+/// As long before its end, monitoring warns of a certificate that is not renewed online.
+const RENEWED_BY_PHONE: Interval = Interval::days(30);
 /// Between attempts to reach the service.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 

@@ -159,12 +159,23 @@ fn when_the_activation_has_ended_the_phone_desk_gives_a_new_one() {
     let mut store = Store::open(&site.host_directory()).unwrap();
     let key = |store: &Store| HostKey::select(store, None, later()).unwrap();
     let before = key(&store).installed.installation_id;
+    // A year before its end it is the same still.
+    let early = Interval::days(4 * 365).after(Clock::system().now());
+    let installed = key(&store);
+    assert_eq!(keys::installation_id(&mut store, installed, early).unwrap(), before);
     let installed = key(&store);
     let fresh = keys::installation_id(&mut store, installed, later()).unwrap();
     assert_ne!(fresh, before);
     assert_eq!(fresh.hardware(), before.hardware());
     let installed = key(&store);
     assert_eq!(keys::installation_id(&mut store, installed, later()).unwrap(), fresh, "until it is used");
+    // Three weeks before the end, so that the host need not stop for it.
+    let other = Site::activated();
+    let mut others = Store::open(&other.host_directory()).unwrap();
+    let soon = Interval::days(5 * 365 - 21).after(Clock::system().now());
+    let installed = HostKey::select(&others, None, soon).unwrap();
+    let before_end = installed.installed.installation_id;
+    assert_ne!(keys::installation_id(&mut others, installed, soon).unwrap(), before_end);
 
     let mut book = Location::Own.open(&site.host_directory()).unwrap();
     let here = report::Host { hardware: key(&store).installed.hardware, ..report::Host::default() };

@@ -2,7 +2,7 @@
 //!
 //! Two kinds of callers: hosts and machines, who sign in nowhere, since what proves the right to an activation is in
 //! the request itself ([`activation`]); and the vendor's own programs, by a token. Every operation describes itself,
-//! and `/openapi.json` is made of these descriptions.
+//! and `/openapi.json` is made of these descriptions. A telephony platform is of a third kind ([`voice`]).
 
 mod activation;
 mod catalogs;
@@ -12,10 +12,12 @@ mod keys;
 mod overview;
 mod schema;
 mod tokens;
+mod voice;
 mod webhooks;
 
 use crate::metrics::Metrics;
 use crate::service::Service;
+use crate::voice::signature::Secret;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -32,8 +34,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The routes over a service.
-pub fn router(service: Service, metrics: Metrics) -> Router {
+/// The routes over a service, and its telephone line when there is a secret for it.
+pub fn router(service: Service, telephone: Option<Secret>, metrics: Metrics) -> Router {
     let (router, description) = described().split_for_parts();
     let description = Arc::new(description.to_pretty_json().unwrap_or_default());
     let openapi = get(async move || {
@@ -41,6 +43,7 @@ pub fn router(service: Service, metrics: Metrics) -> Router {
     });
     router
         .route("/openapi.json", openapi)
+        .merge(telephone.map(voice::line).unwrap_or_default())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(crate::portal::routes())
         .fallback(async || Refusal::from(nothing_here()))
@@ -204,6 +207,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         Code::RequestInvalid
         | Code::InstallationIdInvalid
         | Code::IdentifierInvalid
+        | Code::AddressInvalid
         | Code::DocumentInvalid
         | Code::CatalogInvalid => StatusCode::BAD_REQUEST,
         Code::NotSignedIn | Code::SignInFailed => StatusCode::UNAUTHORIZED,

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::products;
 use crate::service::{self, Service, Vendor};
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
+use crate::voice::signature::Secret;
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
@@ -165,6 +166,9 @@ enum Command {
         /// Where /metrics and /healthz are to be had, without TLS and without signing in; nowhere, unless told.
         #[arg(long, value_name = "ADDRESS:PORT")]
         metrics: Option<SocketAddr>,
+        /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice.
+        #[arg(long, value_name = "FILE")]
+        voice_secret_file: Option<PathBuf>,
     },
     #[command(flatten)]
     HelpFiles(HelpFiles),
@@ -266,7 +270,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Webhook { command } => command.run(&open()?, &mut output),
         Command::Safekeeping(what) => what.run(&dir, &database, clock, &mut output),
         Command::Audit { command } => audit(command, &open()?, &mut output),
-        Command::Catalog { out: directory } => write_catalog(&open()?, &directory, output.out),
+        Command::Catalog { out: directory } => {
+            let files = catalog_files(&open()?, &directory)?.map(|file| file.display().to_string());
+            output.say(&serde_json::json!({ "files": files }), || files.join("\n"))
+        }
         Command::Pack { key, out: file, slots } => {
             let (key, service) = (key.id()?, open()?);
             let pack = service.pack(key, slots)?;
@@ -295,7 +302,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             })
         }
         Command::HelpFiles(files) => files.write::<Arguments>(output.out),
-        Command::Serve { listen, tls_certificate, tls_key, metrics } => {
+        Command::Serve { listen, tls_certificate, tls_key, metrics, voice_secret_file } => {
             command_line::start_log();
             let service = open()?;
             // A service without products could answer nothing; say so at the start.
@@ -304,6 +311,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,
                 None => service.authority().service_tls(&service.service_name()?, clock.now())?,
             };
+            let telephone = voice_secret_file.as_deref().map(Secret::read).transpose()?;
             server::runtime()?.block_on(async {
                 let listener = server::listen(listen).await?;
                 let address = listener.local_addr().unwrap_or(listen);
@@ -315,7 +323,8 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
                     tracing::debug!(%error, "nobody wants to know that the service has started");
                 }
-                serve_watched(service, tls, listener, metrics, quorate_edge::stop::asked()).await;
+                let beside = Beside { telephone, metrics };
+                serve_with(service, beside, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
             })
         }
@@ -420,26 +429,36 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) {
-    serve_watched(service, tls, listener, None, stop).await;
+    serve_with(service, Beside::default(), tls, listener, stop).await;
 }
 
-/// The same, with the pages for whoever watches over it on `metrics`.
-async fn serve_watched(
+/// What the service does besides.
+#[derive(Default)]
+pub struct Beside {
+    /// Answers the telephone, with the secret by which its requests are signed.
+    pub telephone: Option<Secret>,
+    /// Has the pages for whoever watches over it here.
+    pub metrics: Option<TcpListener>,
+}
+
+/// The same, and something besides.
+pub async fn serve_with(
     service: Service,
+    beside: Beside,
     tls: rustls::ServerConfig,
     listener: TcpListener,
-    metrics: Option<TcpListener>,
     stop: impl Future<Output = ()>,
 ) {
     let (traffic, counted) = (Arc::default(), Metrics::default());
-    let mut beside = vec![tokio::spawn(deliver(service.clone(), counted.clone()))];
+    let Beside { telephone, metrics } = beside;
+    let mut tasks = vec![tokio::spawn(deliver(service.clone(), counted.clone()))];
     if let Some(listener) = metrics {
         let pages = counted.pages(service.clone(), Arc::clone(&traffic));
-        beside.push(tokio::spawn(monitoring::serve(listener, pages)));
+        tasks.push(tokio::spawn(monitoring::serve(listener, pages)));
     }
-    let router = api::router(service, counted);
+    let router = api::router(service, telephone, counted);
     server::serve(listener, Some(Arc::new(tls)), router, Limits::default, traffic, stop).await;
-    beside.iter().for_each(tokio::task::JoinHandle::abort);
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// Sends what is due to the webhooks, for as long as the service runs.
@@ -464,13 +483,18 @@ async fn deliver(service: Service, metrics: Metrics) {
     }
 }
 
-/// Writes the vendor root and the signed catalog: what the vendor's product ships with.
+/// Writes the vendor root and the signed catalog, what the vendor's product ships with, and prints where they are.
 pub fn write_catalog(service: &Service, directory: &Path, out: &mut impl Write) -> Result<()> {
+    let [root, catalog] = catalog_files(service, directory)?;
+    print(out, &format!("{}\n{}", root.display(), catalog.display()))
+}
+
+fn catalog_files(service: &Service, directory: &Path) -> Result<[PathBuf; 2]> {
     std::fs::create_dir_all(directory).map_err(|error| files::writing(directory, &error))?;
     let (root, catalog) = (directory.join("vendor-root.pem"), directory.join("catalog.jws"));
     files::write(&root, service.authority().root_pem().as_bytes(), Access::Public)?;
     files::write(&catalog, service.catalog_jws()?.as_bytes(), Access::Public)?;
-    print(out, &format!("{}\n{}", root.display(), catalog.display()))
+    Ok([root, catalog])
 }
 
 /// Each look is one statement that finds nothing.

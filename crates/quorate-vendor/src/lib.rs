@@ -2,7 +2,8 @@
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
-//! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
+//! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`voice`] is the automated telephone line.
+//! [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
 //!
@@ -27,4 +28,5 @@ mod rights;
 pub mod service;
 pub mod store;
 pub mod view;
+pub mod voice;
 pub mod webhooks;

@@ -30,7 +30,7 @@ impl Service {
                 Error::new(
                     Code::CertificateUnknown,
                     "no host has a certificate of this vendor with that serial number",
-                    "`quorate-vendor key show KEY_ID` lists a key's certificates; `dlv` on a host shows its own",
+                    "`quorate-vendor key show KEY_ID` lists a key's certificates",
                 )
             })?;
             if revocations::is_revoked(turn.session, &certificate)? {

@@ -154,11 +154,11 @@ async fn what_is_no_request_is_refused() {
     };
     let without_proof = json!({"installation-id": sound["installation-id"], "signing-request": ""});
     for (body, detail) in [
-        (b"".to_vec(), "EOF while parsing a value at line 1 column 0"),
+        (b"".to_vec(), "it is not a JSON object"),
         (b"{\"installation-id\":".to_vec(), "EOF while parsing a value at line 1 column 19"),
-        (b"installation-id=1".to_vec(), "expected value at line 1 column 1"),
-        (b"[1]".to_vec(), "invalid type: integer `1`, expected a string at line 1 column 2"),
-        (b"\"\xff\"".to_vec(), "invalid unicode code point at line 1 column 2"),
+        (b"installation-id=1".to_vec(), "it is not a JSON object"),
+        (b"[1]".to_vec(), "it is not a JSON object"),
+        (b"{\"\xff\"".to_vec(), "invalid unicode code point at line 1 column 3"),
         (
             changed("product-key", json!("x")),
             "unknown field `product-key`, expected one of `installation-id`, `signing-request`, `proof`",
@@ -167,7 +167,7 @@ async fn what_is_no_request_is_refused() {
         (changed("proof", json!(7)), "invalid type: integer `7`, expected a string"),
         (changed("installation-id", json!("123456")), "Q104: the Installation ID has 6 digits, not 54"),
         (format!("{}x", sound).into_bytes(), "trailing characters"),
-        (vec![b'['; 60_000], "invalid type: sequence, expected a string at line 1 column 1"),
+        (vec![b'['; 60_000], "it is not a JSON object"),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         let (status, kind, problem) = parts(web.activate(body).await).await;
@@ -308,8 +308,7 @@ async fn other_paths_and_methods_are_problems_too() {
     let vendor = Vendor::new();
     let web = Web::serve(&vendor).await;
     let paths = "GET /openapi.json describes every path";
-    for path in ["/", "/v1", "/v1/catalog/", "/v2/catalog", "/v1/host-activations/1", "/../vendor.db", "/%00"]
-    {
+    for path in ["/v1", "/v1/catalog/", "/v2/catalog", "/v1/host-activations/1", "/../vendor.db", "/%00"] {
         is_problem(
             parts(web.get(path).await).await,
             404,

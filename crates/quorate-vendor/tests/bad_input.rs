@@ -361,7 +361,7 @@ fn slots_and_hosts_are_used_up_with_the_figures() {
     let no_slot = |ran: Ran| {
         ran.fails(
             "Q405 (0xC004C008): product key 00096-000-000001 has no slot left in its license pack",
-            "make the customer a new pack: `quorate-vendor pack 00096-000-000001`",
+            "make the customer a new pack: `quorate-vendor pack 00096-000-000001 --out FILE`",
         );
     };
     no_slot(vendor.confirm(&installation_id(&key, 1)));

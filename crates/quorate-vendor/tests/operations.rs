@@ -270,6 +270,6 @@ fn what_postgresql_keeps_it_backs_up_itself() {
     assert!(out.ends_with("The database is in PostgreSQL: back it up with pg_dump.\n"), "{out}");
     run(&["verify"]).succeeds();
     // A connection string may hold a password: it is repeated nowhere.
-    let wrong = vendor.run(&["--database", "postgres://u:secret@", "key", "list"]);
+    let wrong = vendor.run(&["--database", "postgres://u:secret@h:port/d", "key", "list"]);
     assert!(!wrong.err.contains("secret") && wrong.err.contains("Q507"), "{wrong:?}");
 }

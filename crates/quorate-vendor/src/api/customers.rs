@@ -16,11 +16,13 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// Only those whose name contains this.
+    #[param(pattern = r"^[^\x00]*$")]
     name: Option<String>,
     /// How many, up to 1000; 50 unless told.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Only those behind this name: `next` of the page before.
+    #[param(pattern = r"^[^\x00]*$")]
     after: Option<String>,
 }
 

@@ -119,7 +119,7 @@ impl FromRequest<Web> for Text {
     }
 }
 
-fn whole(
+pub(super) fn whole(
     body: std::result::Result<Bytes, BytesRejection>,
     largest: usize,
 ) -> std::result::Result<Bytes, Refusal> {

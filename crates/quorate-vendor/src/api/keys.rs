@@ -31,6 +31,7 @@ pub struct Wanted {
     /// Only those of the customer with this number.
     customer: Option<i64>,
     /// Only those with these last five characters.
+    #[param(pattern = r"^[^\x00]*$")]
     last_five: Option<String>,
     /// Only those that are blocked, or those that are not.
     blocked: Option<bool>,
@@ -63,6 +64,7 @@ pub struct NewKeys {
     count: u32,
     /// The name of the customer whose they are.
     #[serde(default)]
+    #[schema(pattern = r"^[^\x00]*$")]
     customer: Option<String>,
 }
 
@@ -94,7 +96,7 @@ pub struct IssuedKeyView {
 pub struct KeyChanges {
     /// The name of the customer whose it is; null makes it nobody's.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = r"^[^\x00]*$")]
     customer: Option<Option<String>>,
     /// Whether it is blocked.
     blocked: Option<bool>,

@@ -53,6 +53,7 @@ pub struct Revoked {
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// Its serial number, in hexadecimal; colons do not matter.
+    #[schema(pattern = r"^[^\x00]*$")]
     certificate: String,
 }
 

@@ -4,7 +4,9 @@ use super::Vendor;
 use quorate_core::certificate::VendorRoot;
 use quorate_edge::clock::Clock;
 use quorate_edge::server;
+use quorate_vendor::command::Beside;
 use quorate_vendor::service::Service;
+use quorate_vendor::voice::signature::Secret;
 use reqwest::{Method, Response};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
@@ -25,12 +27,19 @@ impl Web {
 
     /// The same, from wherever it is kept.
     pub async fn serve_service(service: Service) -> Self {
+        Self::serve_with(service, None).await
+    }
+
+    /// The same, with a telephone line when there is a secret for it.
+    pub async fn serve_with(service: Service, telephone: Option<Secret>) -> Self {
         let root = service.authority().root().clone();
         let name = service.service_name().unwrap();
         let tls = service.authority().service_tls(&name, Clock::system().now()).unwrap();
         let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(quorate_vendor::command::serve(service, tls, listener, std::future::pending()));
+        let never = std::future::pending();
+        let beside = Beside { telephone, metrics: None };
+        tokio::spawn(quorate_vendor::command::serve_with(service, beside, tls, listener, never));
         Self { address, client: client_of(&root), root }
     }
 

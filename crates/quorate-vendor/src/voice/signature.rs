@@ -1,0 +1,163 @@
+//! The signature by which a request is known to be the telephony platform's.
+//!
+//! The header `X-Twilio-Signature` bears an HMAC-SHA1 in Base64, under a secret that platform and service share. What is
+//! signed is the URL as the platform knows it, with its query, and behind it the name and the value of each field of the
+//! form, in the order of the names. SHA-1 is what the platforms have; an HMAC does not suffer from its collisions.
+//!
+//! The URL is made of the service's own setting and never of the header `Host`, which the sender chooses. No time is
+//! signed, so a request that somebody has recorded is answered again: as it was the first time, since the same
+//! Installation ID gets the same Confirmation ID and nothing more is counted.
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::files;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The secret of platform and service. It is not shown.
+pub struct Secret(hmac::Key);
+
+impl Secret {
+    /// Reads the secret from a file that holds it and nothing else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = Zeroizing::new(files::read_text(path)?);
+        let secret = text.trim();
+        let refused = |what: &str| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("{} {what}", path.display()),
+                "put the secret that the telephony platform signs with into the file, alone on one line",
+            )
+        };
+        if secret.chars().any(char::is_whitespace) {
+            return Err(refused("holds more than a secret"));
+        }
+        if secret.chars().count() < SHORTEST {
+            return Err(refused(&format!("holds fewer than {SHORTEST} characters, which could be guessed")));
+        }
+        Ok(Self::new(secret))
+    }
+
+    fn new(secret: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes()))
+    }
+
+    /// Whether a request with this header, for this URL and with these fields, was signed with the secret.
+    pub fn has_signed(&self, header: &[u8], url: &str, fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> bool {
+        let Ok(tag) = BASE64.decode(header) else { return false };
+        // The same name twice with the same value is signed once.
+        let fields: String =
+            BTreeSet::from_iter(fields).into_iter().flat_map(|(name, value)| [&**name, value]).collect();
+        // Some platforms leave a port out of the URL that they sign, and some do not.
+        [Cow::Borrowed(url), without_port(url)]
+            .iter()
+            .any(|url| hmac::verify(&self.0, format!("{url}{fields}").as_bytes(), &tag).is_ok())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+fn without_port(url: &str) -> Cow<'_, str> {
+    let path = url.find("://").map_or(0, |scheme| scheme + 3);
+    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
+    let (start, rest) = url.split_at(path);
+    match start.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Cow::Owned(format!("{host}{rest}"))
+        }
+        _ => Cow::Borrowed(url),
+    }
+}
+
+const SHORTEST: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+    fn fields<'a>(fields: &[(&'a str, &'a str)]) -> Fields<'a> {
+        fields.iter().map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(*value))).collect()
+    }
+
+    /// The example by which platforms document the signature.
+    #[test]
+    fn the_published_example() {
+        let (secret, url) = (Secret::new("12345"), "https://mycompany.com/myapp.php?foo=1&bar=2");
+        let sent = fields(&[
+            ("To", "+18005551212"),
+            ("Digits", "1234"),
+            ("CallSid", "CA1234567890ABCDE"),
+            ("From", "+14158675309"),
+            ("Caller", "+14158675309"),
+        ]);
+        let header = b"RSOYDt4T1cUTdK1PDd93/VVr8B8=";
+        assert!(secret.has_signed(header, url, &sent));
+        assert!(secret.has_signed(header, "https://mycompany.com:8443/myapp.php?foo=1&bar=2", &sent));
+        let twice = [sent.clone(), sent.clone()].concat();
+        assert!(secret.has_signed(header, url, &twice));
+
+        assert!(!Secret::new("12346").has_signed(header, url, &sent));
+        for url in [
+            "http://mycompany.com/myapp.php?foo=1&bar=2",
+            "https://mycompany.com/myapp.php?bar=2&foo=1",
+            "https://mycompany.com/myapp.php",
+            "",
+        ] {
+            assert!(!secret.has_signed(header, url, &sent), "{url}");
+        }
+        let changed = [sent.clone(), fields(&[("Digits", "12345")])].concat();
+        assert!(!secret.has_signed(header, url, &changed));
+        assert!(!secret.has_signed(header, url, &sent[1..]));
+        for header in
+            ["", "RSOYDt4T1cUTdK1PDd93/VVr8B8", "RSOYDt4T1cUTdK1PDd93", "RSOYDt4T1cUTdK1PDd93/VVr8B9=", "é"]
+        {
+            assert!(!secret.has_signed(header.as_bytes(), url, &sent), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_left_out_and_nothing_else() {
+        for (url, without) in [
+            ("https://a.example:8443/voice?turn=1", "https://a.example/voice?turn=1"),
+            ("https://a.example/voice:8443", "https://a.example/voice:8443"),
+            ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice"),
+            ("https://[2001:db8::1]:8443/voice", "https://[2001:db8::1]/voice"),
+            ("https://a.example:8443", "https://a.example"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(url), without);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_alone_in_its_file_and_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("voice-secret");
+        let read = |content: &str| {
+            std::fs::write(&path, content).unwrap();
+            Secret::read(&path)
+        };
+        assert_eq!(format!("{:?}", read(" 0123456789abcdef\r\n").unwrap()), "Secret(…)");
+        let next = "put the secret that the telephony platform signs with into the file, alone on one line";
+        for (content, what) in [
+            ("0123456789abcde\n", "holds fewer than 16 characters, which could be guessed"),
+            ("", "holds fewer than 16 characters, which could be guessed"),
+            ("0123456789abcdef\nhunter2", "holds more than a secret"),
+        ] {
+            let error = read(content).unwrap_err();
+            let expected = Error::new(Code::DocumentInvalid, format!("{} {what}", path.display()), next);
+            assert_eq!(error, expected);
+        }
+    }
+}
