@@ -24,6 +24,9 @@ struct Arguments {
     /// Activate the host by telephone (Installation ID and Confirmation ID) instead of online.
     #[arg(long)]
     phone: bool,
+    /// Let the host key leak at the end: the vendor blocks it, and it dies at the next renewal.
+    #[arg(long)]
+    leak: bool,
 }
 
 /// Runs the program.
@@ -33,7 +36,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
-    let plot = Plot { clients: arguments.clients, phone: arguments.phone };
+    let plot = Plot { clients: arguments.clients, phone: arguments.phone, leak: arguments.leak };
     story::check(plot)?;
     let directory = tempfile::Builder::new()
         .prefix("quorate-demo-")
@@ -42,7 +45,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     server::runtime()?.block_on(async {
         let mut stage = Stage::set_up(directory.path()).await?;
         story::tell(plot, &mut stage, out).await?;
-        story::show(&stage, out)?;
+        story::show(plot, &stage, out)?;
         if arguments.keep {
             print(out, &commands(&stage))?;
             quorate_edge::stop::asked().await;
@@ -100,4 +103,5 @@ const NEXT: &str = "\
 What to type next:
   ./demo --keep        stay up, and print the commands to try against it
   ./demo --phone       activate the host by Installation ID and Confirmation ID
+  ./demo --leak        let the host key leak, and see it die at the next renewal
   ./demo --clients 4   one machine too few";

@@ -24,6 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -122,8 +123,8 @@ impl Stage {
         quorate_host::book::Location::Own.open(&self.directory.join("host"))
     }
 
-    /// Starts the activation host, which publishes itself.
-    pub async fn start_host(&mut self) -> Result<SocketAddr> {
+    /// Starts the activation host, which publishes itself; `every` is how often it does its daily work, if not daily.
+    pub async fn start_host(&mut self, every: Option<Duration>) -> Result<SocketAddr> {
         let listener = loopback().await?;
         let address = address(&listener)?;
         let publication = Publication {
@@ -131,10 +132,9 @@ impl Stage {
             ..Publication::new(DOMAIN, self.name_server.address, HOST)
         };
         let hardware = Machine::read(None)?.components();
-        let options = Options {
-            publications: vec![publication],
-            ..Options::new(self.directory.join("host"), hardware)
-        };
+        let usual = Options::new(self.directory.join("host"), hardware);
+        let every = every.unwrap_or(usual.every);
+        let options = Options { publications: vec![publication], every, ..usual };
         let (clock, stopped) = (self.clock.clock(), when(self.stop.subscribe()));
         self.tasks.spawn(async move {
             if let Err(error) = quorate_host::server::serve(options, listener, clock, stopped).await {

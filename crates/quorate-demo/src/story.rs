@@ -6,6 +6,7 @@ use quorate_client::Client;
 use quorate_client::activation::{Activator, ByHost};
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_state::LicenseStatus;
+use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::command_line::print;
 use quorate_edge::machine::Machine;
@@ -22,6 +23,8 @@ pub struct Plot {
     pub clients: u32,
     /// Whether the host is activated by telephone instead of online.
     pub phone: bool,
+    /// Whether the host key leaks in the end, and the vendor blocks it.
+    pub leak: bool,
 }
 
 /// Tells the story on a stage, and gives the address of the host.
@@ -51,7 +54,7 @@ pub async fn tell(plot: Plot, stage: &mut Stage, out: &mut impl Write) -> Result
     };
 
     say("4. The host starts and publishes itself in DNS by a signed update (RFC 2136, TSIG).")?;
-    let address = stage.start_host().await?;
+    let address = stage.start_host(plot.leak.then_some(AT_ONCE)).await?;
     wait_until_published(stage).await?;
     say(&format!("   {} 3600 IN SRV 0 0 {} {HOST}.", host_key.catalog.srv_name(DOMAIN), address.port()))?;
 
@@ -84,11 +87,36 @@ pub async fn tell(plot: Plot, stage: &mut Stage, out: &mut impl Write) -> Result
             policy.threshold - plot.clients
         ))?;
     }
+    if plot.leak {
+        leak(stage, key.id(), &mut say).await?;
+    }
     Ok(address)
 }
 
+/// A key in wrong hands is blocked, and what it activates dies at the next renewal.
+async fn leak(stage: &Stage, key: KeyId, say: &mut impl FnMut(&str) -> Result<()>) -> Result<()> {
+    say("7. The host key has leaked, and the vendor takes it back.")?;
+    stage.vendor.block_key(key)?;
+    say(&format!("   quorate-vendor key block {key}: signed in the next revocation list."))?;
+    say("   Every host with the key learns it when it asks the vendor, which is daily; here, at once.")?;
+    let (client, started) = (stage.open_client(1)?, Instant::now());
+    loop {
+        match client.activate().await {
+            Err(error) if error.code == Code::Revoked => {
+                say(&format!("   pc-1 asks at its next renewal, and is told: {}.", error.what))?;
+                break;
+            }
+            Err(error) if started.elapsed() > Duration::from_secs(10) => return Err(error),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    let status = client.status()?;
+    say(&format!("   Its license status is {} from now on.", status.state.status))
+}
+
 /// What the two sides say at the end.
-pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
+pub fn show(plot: Plot, stage: &Stage, out: &mut impl Write) -> Result<()> {
+    let first = if plot.leak { 8 } else { 7 };
     let now = stage.clock.now();
     let store = stage.host_store()?;
     let mut book = stage.host_book()?;
@@ -97,8 +125,9 @@ pub fn show(stage: &Stage, out: &mut impl Write) -> Result<()> {
     let host =
         Host { hardware: Machine::read(None)?.components(), runs: stage.host_runs(), ..Host::default() };
     let text = format!(
-        "7. The host, as `quorate-host dlv` shows it:\n\n{}\n8. Machine 1, as `quorate status` shows it:\n\n{}\n",
+        "{first}. The host, as `quorate-host dlv` shows it:\n\n{}\n{}. Machine 1, as `quorate status` shows it:\n\n{}\n",
         quorate_host::report::dlv(&store, &mut *book, &host_key, &host, now)?,
+        first + 1,
         quorate_client::report::status(&client.status()?),
     );
     print(out, &text)
@@ -203,4 +232,6 @@ pub fn check(plot: Plot) -> Result<()> {
     ))
 }
 
+/// How often the host asks the vendor for news, so that nobody has to wait for a day.
+const AT_ONCE: Duration = Duration::from_millis(200);
 const MOST_CLIENTS: u32 = 1_000;

@@ -102,11 +102,21 @@ impl NewFile {
         self.0.as_file().sync_all().map_err(|error| writing(&self.1, &error))
     }
 
-    /// Puts the file in its place, where it is found whole.
+    /// Puts the file in its place, where it is found whole; but nothing that is there already gives way. Then, or when
+    /// it cannot be put there, it stays beside under another name, which the error tells.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
         let Self(file, path) = self;
-        file.persist(&path).map_err(|error| writing(&path, &error.error))?;
+        if let Err(error) = file.persist_noclobber(&path) {
+            let why = plain(&error.error);
+            let kept =
+                error.file.keep().map(|(_, kept)| kept).map_err(|error| writing(&path, &error.error))?;
+            return Err(Error::new(
+                Code::Unwritable,
+                format!("{} cannot be put in its place: {why}", path.display()),
+                format!("it is whole in {}; move it to where it belongs", kept.display()),
+            ));
+        }
         std::fs::File::open(directory_of(&path))
             .and_then(|directory| directory.sync_all())
             .map_err(|error| writing(&path, &error))

@@ -49,12 +49,15 @@ impl Server {
                 self.failed = None;
                 return Ok(value);
             }
-            Err(error) => explain(&error),
+            Err(error) => error,
         };
         // Whatever went wrong, a new connection is the better one: this may be a server that takes no writes now.
         self.client = None;
-        self.failed = Some((Instant::now(), error.clone()));
-        Err(error)
+        let said = explain(&error);
+        if error.as_db_error().is_none() {
+            self.failed = Some((Instant::now(), said.clone()));
+        }
+        Err(said)
     }
 
     fn connected(&mut self) -> std::result::Result<&mut Client, postgres::Error> {

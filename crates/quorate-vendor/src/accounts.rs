@@ -189,23 +189,22 @@ impl Service {
     pub fn sign_in(&self, name: &str, password: &str) -> Result<SessionToken> {
         let now = self.clock.now();
         let found = self.sql.read(|session| accounts::named(session, &folded(name)))?;
-        if let Some((_, proof)) = &found
-            && proof.failures >= FAILURES
-            && let Some(again) = proof.failed.map(|failed| PAUSE.after(failed)).filter(|again| *again > now)
-        {
-            let wait = words::counted(Interval::between(now, again).as_seconds() as usize, "second");
-            return Err(Error::new(
-                Code::TooManyAttempts,
-                format!("{} wrong passwords were given for this name", proof.failures),
-                format!("try again after {wait}; an admin can give a new password"),
-            ));
-        }
+        // Always, and always the same work, so that nobody learns from the time either.
         let hash = found.as_ref().map_or(NOBODY.as_str(), |(_, proof)| proof.password.as_str());
         let right = argon2::PasswordHash::new(hash)
             .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
         let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
         let signed_in = match found {
-            Some((account, _)) => self.sql.change(|session| {
+            Some((_, verified)) => self.sql.change(|session| {
+                // The account may have changed while the password was verified.
+                let Some((account, proof)) = accounts::named(session, &folded(name))? else {
+                    return Ok(false);
+                };
+                let again = proof.failed.map(|failed| PAUSE.after(failed));
+                if proof.failures >= FAILURES && again.is_some_and(|again| again > now) {
+                    return Ok(false);
+                }
+                let right = right && proof.password == verified.password;
                 accounts::note_attempt(session, account.id, (!right).then_some(now))?;
                 let open = right && account.closed.is_none();
                 if open {
@@ -222,7 +221,10 @@ impl Service {
         Err(Error::new(
             Code::SignInFailed,
             "the name or the password is wrong",
-            "try again; an admin of the vendor can give a new password",
+            format!(
+                "try again; after {FAILURES} wrong passwords a name is closed for {PAUSE}; an admin of the vendor can give a \
+                 new password"
+            ),
         ))
     }
 

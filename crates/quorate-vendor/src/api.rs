@@ -103,8 +103,8 @@ fn described() -> OpenApiRouter<Web> {
         title = "Quorate activation service",
         description = "Products, product keys, customers, activations by internet and by telephone.\n\n\
             Times are RFC 3339 in UTC. Errors are `application/problem+json` (RFC 9457) with a stable `code` and what to \
-            do `next`. Lists come in pages: `next` of one is `after` (or `before`) of the following. A POST with an \
-            `Idempotency-Key` may be sent again within a day and is done once.",
+            do `next`. Lists come in pages: `next` of one is `after` (or `before`) of the following. Operations that take an \
+            `Idempotency-Key` may be sent again within a day and are done once.",
         license(name = "Apache-2.0 OR MIT"),
     ),
     modifiers(&BearerTokens),
@@ -161,9 +161,13 @@ impl Web {
         question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         // The semaphore is never closed.
-        let _turn = self.turns.acquire().await;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
         let service = self.service.clone();
-        let answer = tokio::task::spawn_blocking(move || question(&service));
+        let answer = tokio::task::spawn_blocking(move || {
+            // The place is taken until the work is done, whether or not somebody still waits for it.
+            let _turn = turn;
+            question(&service)
+        });
         answer.await.unwrap_or_else(|error| {
             Err(Error::new(Code::Internal, format!("a request failed ({error})"), "please report this"))
         })

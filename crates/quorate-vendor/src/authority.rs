@@ -17,6 +17,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::sign::CertifiedKey;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -313,6 +314,14 @@ fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
 }
 
 fn key(path: &Path) -> Result<KeyPair> {
+    let mode = std::fs::metadata(path).map_err(|error| files::reading(path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(
+            Code::KeyExposed,
+            format!("{} can be read by others than its owner (mode {:03o})", path.display(), mode & 0o777),
+            format!("chmod 600 {}; who has read it can sign as the vendor", path.display()),
+        ));
+    }
     let text = Zeroizing::new(files::read_text(path)?);
     KeyPair::from_pem(&text).map_err(|error| damaged(path, &error))
 }

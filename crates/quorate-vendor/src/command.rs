@@ -451,7 +451,8 @@ pub async fn serve_with(
 ) {
     let (traffic, counted) = (Arc::default(), Metrics::default());
     let Beside { telephone, metrics } = beside;
-    let mut tasks = vec![tokio::spawn(deliver(service.clone(), counted.clone()))];
+    let mut tasks =
+        vec![tokio::spawn(deliver(service.clone(), counted.clone())), tokio::spawn(forget(service.clone()))];
     if let Some(listener) = metrics {
         let pages = counted.pages(service.clone(), Arc::clone(&traffic));
         tasks.push(tokio::spawn(monitoring::serve(listener, pages)));
@@ -497,5 +498,18 @@ fn catalog_files(service: &Service, directory: &Path) -> Result<[PathBuf; 2]> {
     Ok([root, catalog])
 }
 
+/// Forgets, every hour, what is kept for a while only.
+async fn forget(service: Service) {
+    loop {
+        let service = service.clone();
+        let forgotten = tokio::task::spawn_blocking(move || service.forget_answers()).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!(%error, next = error.next, "what is kept for a while could not be forgotten");
+        }
+        tokio::time::sleep(FORGET_EVERY).await;
+    }
+}
+
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Each look is one statement that finds nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

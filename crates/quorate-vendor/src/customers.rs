@@ -88,6 +88,10 @@ pub(crate) fn named(session: &mut Session<'_>, name: &str) -> Result<Customer> {
     if let Some(customer) = customers::named(session, name)? {
         return Ok(customer);
     }
+    if name.chars().count() > customers::LONGEST_NAME {
+        let what = format!("there is no customer of a name with {} characters", name.chars().count());
+        return Err(Error::new(Code::CustomerUnknown, what, "correct the name"));
+    }
     let like: Vec<String> =
         customers::list(session, name, "", 3)?.into_iter().map(|customer| customer.name).collect();
     let next = match like.is_empty() {
@@ -123,7 +127,8 @@ impl NewCustomer {
         if name.is_empty() {
             return refuse("a customer has no name".to_owned(), "give it one");
         }
-        for (what, text, longest) in [("name", name, LONGEST_NAME), ("note", self.note.trim(), LONGEST_NOTE)]
+        for (what, text, longest) in
+            [("name", name, customers::LONGEST_NAME), ("note", self.note.trim(), LONGEST_NOTE)]
         {
             if text.chars().count() > longest {
                 return refuse(
@@ -223,7 +228,6 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
     ))
 }
 
-const LONGEST_NAME: usize = 200;
 const LONGEST_NOTE: usize = 2_000;
 /// An error is read by a person.
 const NAMED_LINES: usize = 10;

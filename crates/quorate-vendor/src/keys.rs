@@ -70,14 +70,14 @@ impl Issue {
 
 impl Service {
     /// Issues product keys, all or none, and gives them away a part at a time. They are given this once and not kept;
-    /// until this returns, none of them is worth anything, and what was given may be thrown away.
+    /// until this returns, none of them is worth anything. When it fails, what was given is to be thrown away.
     pub fn issue_keys(&self, issue: &Issue, give: &mut dyn FnMut(&[ProductKey]) -> Result<()>) -> Result<()> {
         self.sweep()?;
         let long = issue.count > CHUNK;
         let (first, customer) = self.change(|turn| {
             let (first, customer) = self.begin(turn, issue)?;
             if long {
-                keys::touch_run(turn.session, issue.group, first, first + issue.count - 1, turn.now)?;
+                keys::begin_run(turn.session, issue.group, first, first + issue.count - 1, turn.now)?;
             }
             Ok((first, customer))
         })?;
@@ -86,9 +86,7 @@ impl Service {
         if issued.is_err() && long {
             // Nobody has these keys. What cannot be removed now goes when keys are issued again.
             let _ = self
-                .change(|turn| {
-                    keys::touch_run(turn.session, issue.group, run.first, run.last, Timestamp::UNIX_EPOCH)
-                })
+                .change(|turn| keys::give_up_run(turn.session, issue.group, run.first))
                 .and_then(|()| self.sweep());
         }
         issued
@@ -122,7 +120,7 @@ impl Service {
                 made.iter().map(|(key, verifier)| record(key, verifier, customer, turn.now)).collect();
             keys::add(turn.session, &records)?;
             let run = Run { first, last: first + (issue.count - 1), long: false };
-            end_or_touch(turn, issue, &run, run.last)?;
+            self.end_or_touch(turn, issue, &run, run.last)?;
             let issued = made
                 .iter()
                 .map(|(key, _)| IssuedKey { id: key.id(), product_key: Zeroizing::new(key.reveal()) });
@@ -163,18 +161,37 @@ impl Service {
                 if last < run.last {
                     next = Some(make(last + 1));
                 }
+                // Before they are worth anything: what cannot be given is not issued.
+                give(&keys)?;
                 self.change(|turn| {
                     let records: Vec<KeyRecord> = keys
                         .iter()
                         .zip(&verifiers)
                         .map(|(key, verifier)| record(key, verifier, customer, turn.now))
                         .collect();
-                    keys::add(turn.session, &records).and_then(|()| end_or_touch(turn, issue, run, last))
+                    keys::add(turn.session, &records)?;
+                    self.end_or_touch(turn, issue, run, last)
                 })?;
-                give(&keys)?;
             }
             Ok(())
         })
+    }
+
+    fn end_or_touch(&self, turn: &mut Turn<'_, '_>, issue: &Issue, run: &Run, written: u32) -> Result<()> {
+        if written < run.last {
+            let goes_on = keys::touch_run(turn.session, issue.group, run.first, turn.now)?;
+            return if goes_on { Ok(()) } else { Err(stopped()) };
+        }
+        if run.long {
+            // Others may have changed the products meanwhile.
+            key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
+            if !keys::end_run(turn.session, issue.group, run.first)? {
+                return Err(stopped());
+            }
+        }
+        let (first, last) = (KeyId::new(issue.group, run.first)?, KeyId::new(issue.group, run.last)?);
+        let detail = serde_json::json!({ "count": issue.count, "last": last, "customer": issue.customer });
+        turn.note("key.issue", &first.to_string(), detail)
     }
 
     /// Removes what is left of runs that did not come to their end.
@@ -285,18 +302,6 @@ struct Run {
     last: u32,
     /// Whether it takes several turns.
     long: bool,
-}
-
-fn end_or_touch(turn: &mut Turn<'_, '_>, issue: &Issue, run: &Run, written: u32) -> Result<()> {
-    if written < run.last {
-        return keys::touch_run(turn.session, issue.group, run.first, run.last, turn.now);
-    }
-    if run.long && !keys::end_run(turn.session, issue.group, run.first)? {
-        return Err(stopped());
-    }
-    let (first, last) = (KeyId::new(issue.group, run.first)?, KeyId::new(issue.group, run.last)?);
-    let detail = serde_json::json!({ "count": issue.count, "last": last, "customer": issue.customer });
-    turn.note("key.issue", &first.to_string(), detail)
 }
 
 /// Keys with these serials, by all processors.

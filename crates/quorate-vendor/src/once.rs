@@ -80,6 +80,12 @@ impl Once {
 }
 
 impl Service {
+    /// Forgets the answers that nobody will ask for again.
+    pub fn forget_answers(&self) -> Result<()> {
+        let old = KEPT.before(self.clock.now());
+        self.sql.change(|session| answers::forget(session, old))
+    }
+
     /// Changes something in a turn of its own; what was done before under the same key is answered and not done again.
     pub(crate) fn change_once<T: Serialize + DeserializeOwned>(
         &self,
@@ -88,11 +94,12 @@ impl Service {
     ) -> Result<T> {
         self.change(|turn| {
             let Some(once) = once else { return work(turn) };
-            if let Some((request, sealed)) = answers::find(turn.session, once.token, &once.name)? {
+            let old = KEPT.before(turn.now);
+            if let Some((request, sealed)) = answers::find(turn.session, once.token, &once.name, old)? {
                 return once.open(&request, &sealed);
             }
             let answer = work(turn)?;
-            let (sealed, old) = (once.seal(&answer)?, KEPT.before(turn.now));
+            let sealed = once.seal(&answer)?;
             answers::add(turn.session, (once.token, &once.name), &once.request, &sealed, turn.now, old)?;
             Ok(answer)
         })

@@ -207,7 +207,11 @@ impl Service {
             let keys = keys::list(session, &filter, most)?;
             let usages = keys.into_iter().map(|key| self.usage_of(session, key));
             usages
-                .filter(|usage| !usage.as_ref().is_err_and(|error| error.code == Code::ProductKeyUnsuited))
+                .filter(|usage| {
+                    !usage.as_ref().is_err_and(|error| {
+                        matches!(error.code, Code::ProductKeyUnsuited | Code::KeyGroupUnknown)
+                    })
+                })
                 .collect()
         })
     }

@@ -24,6 +24,14 @@ impl Service {
                 }
                 differences = catalog_diff::between(&current.catalog.products, &products).len();
             }
+            let before = match newest {
+                Some(_) => Some(self.catalog_in(turn.session)?),
+                None => None,
+            };
+            let channel = |products: &Products, group: u16| {
+                let group = products.key_group(group)?;
+                products.sku(group.sku).map(|sku| sku.channel)
+            };
             for group in keys::groups(turn.session)? {
                 let issued = keys::count(turn.session, group)?;
                 if issued > 0 && products.key_group(group).is_none() {
@@ -31,6 +39,15 @@ impl Service {
                         Code::CatalogInvalid,
                         format!("key group {group} is not in the file, and {issued} of its keys were issued"),
                         "keep the key group, or these keys would be worth nothing; block keys that are to end",
+                    ));
+                }
+                let was = before.as_ref().and_then(|before| channel(&before.catalog.products, group));
+                let is = channel(&products, group);
+                if let Some((was, is)) = was.zip(is).filter(|(was, is)| issued > 0 && was != is) {
+                    return Err(Error::new(
+                        Code::CatalogInvalid,
+                        format!("key group {group} is to change from {was} to {is}, and {issued} of its keys were issued"),
+                        "make another key group for the other channel, or these keys would be worth nothing",
                     ));
                 }
             }

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 /// What a program can be told of.
@@ -128,22 +129,32 @@ impl Service {
         })
         .await?;
         let sent = taken.len();
+        let mut sending = JoinSet::new();
         for outgoing in taken {
-            let answer = post(poster, &outgoing, now).await;
-            let (service, now) = (self.clone(), self.clock.now());
-            blocking(move || {
-                let (delivered, due, said) = match answer {
-                    Ok(()) => (Some(now), None, "delivered".to_owned()),
-                    Err(said) => (None, pause(outgoing.attempts).map(|pause| pause.after(now)), said),
-                };
-                service.sql.change(|session| {
-                    webhooks::note_attempt(session, outgoing.id, delivered, due, &said)?;
-                    webhooks::forget(session, KEPT.before(now))
-                })
-            })
-            .await?;
+            let (service, poster) = (self.clone(), poster.clone());
+            sending.spawn(async move {
+                let answer = post(&poster, &outgoing, now).await;
+                blocking(move || service.note_delivery(&outgoing, answer)).await
+            });
+        }
+        while let Some(noted) = sending.join_next().await {
+            noted.unwrap_or_else(|error| {
+                Err(Error::new(Code::Internal, format!("a delivery failed ({error})"), "please report this"))
+            })?;
         }
         Ok(sent)
+    }
+
+    fn note_delivery(&self, outgoing: &Outgoing, answer: std::result::Result<(), String>) -> Result<()> {
+        let now = self.clock.now();
+        let (delivered, due, said) = match answer {
+            Ok(()) => (Some(now), None, "delivered".to_owned()),
+            Err(said) => (None, pause(outgoing.attempts).map(|pause| pause.after(now)), said),
+        };
+        self.sql.change(|session| {
+            webhooks::note_attempt(session, outgoing.id, delivered, due, &said)?;
+            webhooks::forget(session, KEPT.before(now))
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use common::web::client_of;
 use common::{EXAMPLE, HOST_KEYS, Ran, Vendor, installation_id, vendor_program};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -43,8 +44,25 @@ fn a_damaged_signing_key_is_named() {
             "check the path",
         );
         std::fs::write(&file, whole).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     vendor.run(&["key", "list"]).succeeds();
+}
+
+#[test]
+fn a_signing_key_that_others_can_read_is_not_used() {
+    let vendor = Vendor::new();
+    for name in ["ca.key.pem", "issuer.key.pem"] {
+        let file = vendor.service_directory().join(name);
+        let set = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        set(0o640);
+        vendor.run(&["key", "list"]).fails(
+            &format!("Q613: {} can be read by others than its owner (mode 640)", file.display()),
+            &format!("chmod 600 {}; who has read it can sign as the vendor", file.display()),
+        );
+        set(0o400);
+        vendor.run(&["key", "list"]).succeeds();
+    }
 }
 
 #[test]

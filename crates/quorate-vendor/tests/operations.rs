@@ -106,7 +106,7 @@ fn a_webhook_is_told_until_it_has_heard() {
             hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes(), &signature).is_ok()
         };
         assert_eq!(came.iter().filter(|message| signed(message)).count(), 7);
-        let first_id = came[0].0["webhook-id"].clone();
+        let ids: Vec<_> = came.iter().map(|(headers, _)| headers["webhook-id"].clone()).collect();
         let kinds: Vec<String> =
             said(came).iter().map(|message| message["type"].as_str().unwrap().to_owned()).collect();
         assert_eq!(kinds.iter().filter(|kind| *kind == "activation").count(), 5);
@@ -117,13 +117,17 @@ fn a_webhook_is_told_until_it_has_heard() {
         LATER.store(6, Ordering::Relaxed);
         assert_eq!(runtime.block_on(service.deliver(&poster)).unwrap(), 1);
         let again = std::mem::take(&mut *receiver.0.lock().unwrap());
-        assert_eq!(again[0].0["webhook-id"], first_id);
+        assert_eq!(again.len(), 1);
+        assert!(ids.contains(&again[0].0["webhook-id"]));
         LATER.store(100_000, Ordering::Relaxed);
         assert_eq!(runtime.block_on(service.deliver(&poster)).unwrap(), 0);
         let deliveries = service.deliveries(webhook.id, 99).unwrap();
         assert!(deliveries.iter().all(|delivery| delivery.delivered.is_some()), "{deliveries:?}");
-        let first = deliveries.last().unwrap();
-        assert_eq!((first.attempts, first.said.as_str()), (2, "delivered"));
+        let twice = deliveries.iter().filter(|delivery| delivery.attempts == 2).count();
+        assert!(
+            twice <= 1 && deliveries.iter().all(|delivery| delivery.said == "delivered"),
+            "{deliveries:?}"
+        );
 
         // One that is never answered is given up after three days.
         let nowhere = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -144,6 +148,19 @@ fn a_webhook_is_told_until_it_has_heard() {
         service.confirm(&installation_id(&key(&service, MAKS), 1)).unwrap_err();
         service.remove_webhook(lost.id).unwrap();
         assert_eq!(service.deliveries(lost.id, 9).unwrap().len(), 1);
+
+        // An address that answers nothing keeps no other waiting.
+        let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url_of_silent = format!("http://{}/", silent.local_addr().unwrap());
+        service.add_webhook(&url_of_silent, &BTreeSet::from([Event::Activation])).unwrap();
+        service.pack(mak.id(), 9).unwrap();
+        service.limit_key(mak.id(), &NewLimits { machines: Some(Some(50)), ..NewLimits::default() }).unwrap();
+        for machine in 10..=15 {
+            service.confirm(&installation_id(&mak, machine)).unwrap();
+        }
+        receiver.0.lock().unwrap().clear();
+        assert!(runtime.block_on(service.deliver(&poster)).unwrap() <= 4);
+        assert_eq!(receiver.0.lock().unwrap().len(), 2);
     });
 }
 
@@ -237,6 +254,14 @@ fn a_backup_holds_the_vendor_whole() {
     let refused = other(&["restore", file_name]);
     assert!(refused.err.contains("is there already"), "{refused:?}");
 
+    // A journal that was left there would be taken for the restored database's own.
+    let beside = vendor.path("beside");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::write(beside.join("vendor.db-wal"), "old").unwrap();
+    let ran = Ran::from(vendor_program(&beside).args(["restore", file_name]));
+    assert!(ran.err.contains("vendor.db-wal is there already"), "{ran:?}");
+    assert_eq!(std::fs::read_dir(&beside).unwrap().count(), 1);
+
     // Whatever else is given is refused, and nothing is written.
     let whole = std::fs::read(&file).unwrap();
     let nowhere = vendor.path("nowhere");
@@ -269,6 +294,14 @@ fn what_postgresql_keeps_it_backs_up_itself() {
     let out = run(&["backup", file.to_str().unwrap()]).succeeds();
     assert!(out.ends_with("The database is in PostgreSQL: back it up with pg_dump.\n"), "{out}");
     run(&["verify"]).succeeds();
+    // A replica on another machine, made of the backup.
+    let elsewhere = vendor.path("elsewhere");
+    let other = |arguments: &[&str]| Ran::from(vendor_program(&elsewhere).args(arguments));
+    let refused = other(&["restore", file.to_str().unwrap()]);
+    assert!(refused.err.contains("name that database with --database"), "{refused:?}");
+    assert!(!elsewhere.exists());
+    other(&["--database", &url, "restore", file.to_str().unwrap()]).succeeds();
+    assert_eq!(other(&["--database", &url, "key", "list"]).succeeds().lines().count(), 1);
     // A connection string may hold a password: it is repeated nowhere.
     let wrong = vendor.run(&["--database", "postgres://u:secret@h:port/d", "key", "list"]);
     assert!(!wrong.err.contains("secret") && wrong.err.contains("Q507"), "{wrong:?}");

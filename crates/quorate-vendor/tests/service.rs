@@ -64,6 +64,17 @@ fn a_key_group_stays_while_there_are_keys_of_it() {
             Code::CatalogInvalid,
             "key group 98 is not in the file, and 3 of its keys were issued",
         );
+        // Nor may they become keys of another channel.
+        let moved = EXAMPLE.replace(
+            "name = \"Contoso Office retail keys\"\nsku = \"6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f05\"",
+            "name = \"Contoso Office retail keys\"\nsku = \"6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f04\"",
+        );
+        assert_ne!(moved, EXAMPLE);
+        refused(
+            service.import(parse_products(&moved, "new.toml").unwrap()),
+            Code::CatalogInvalid,
+            "key group 98 is to change from RETAIL channel to VOLUME_MAK channel, and 3 of its keys were issued",
+        );
         assert_eq!(service.catalog().unwrap().number, 1);
     });
 }
@@ -90,6 +101,14 @@ fn customers_have_a_name_each() {
             "a customer's name has 201 characters",
         );
 
+        // A name that is longer than any is nobody's, in either database.
+        let long = "x".repeat(60_000);
+        refused(
+            service.customer_named(&long),
+            Code::CustomerUnknown,
+            "there is no customer of a name with 60000 characters",
+        );
+        assert_eq!(service.customers(&long, "", 9).unwrap(), []);
         let error = service.customer_named("Fabri").unwrap_err();
         assert_eq!((error.code, error.next.as_str()), (Code::CustomerUnknown, "did you mean Fabrikam?"));
         let csv = "note,name\n,Northwind\n\"two\",\"Ärger & Söhne\"\n";
@@ -240,6 +259,36 @@ fn a_run_that_stops_leaves_no_key() {
         // Its serials are not used again: somebody may have seen the keys.
         assert_eq!(key(&service, MAKS).id().serial(), 30_001);
         assert_eq!(service.keys(&KeyFilter::default(), u32::MAX).unwrap().len(), 1);
+
+        // The last part counts like the others: nothing is issued that could not be given.
+        let mut parts = 0;
+        let stopped = service.issue_keys(&Issue::of(MAKS, 20_001), &mut |_| {
+            parts += 1;
+            if parts == 3 { Err(Error::new(Code::DiskFull, "the disk is full", "free some")) } else { Ok(()) }
+        });
+        refused(stopped, Code::DiskFull, "the disk is full");
+        let stopped = service.issue_keys(&Issue::of(MAKS, 1), &mut |_| {
+            Err(Error::new(Code::DiskFull, "the disk is full", "free some"))
+        });
+        refused(stopped, Code::DiskFull, "the disk is full");
+        assert_eq!(service.keys(&KeyFilter::default(), u32::MAX).unwrap().len(), 1);
+        let issued = service.audit(None, 99).unwrap();
+        assert_eq!(issued.iter().filter(|entry| entry.action == "key.issue").count(), 1);
+
+        // One that slept so long that others gave it up does not go on.
+        let mut parts = 0;
+        let slept = service.issue_keys(&Issue::of(MAKS, 30_000), &mut |_| {
+            parts += 1;
+            if parts == 2 {
+                place.meddle("UPDATE key_run SET touched = 1");
+                key(&service, HOST_KEYS);
+            }
+            Ok(())
+        });
+        assert_eq!(slept.unwrap_err().code, Code::Internal);
+        assert_eq!(service.keys(&KeyFilter::default(), u32::MAX).unwrap().len(), 2);
+        service.issue_few(&Issue::of(HOST_KEYS, 1)).unwrap();
+        place.meddle("DELETE FROM product_key WHERE key_group = 96");
 
         // One that is killed leaves keys that nobody finds; they go later.
         place.meddle(

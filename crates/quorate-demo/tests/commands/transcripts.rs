@@ -26,6 +26,11 @@ fn the_story_with_one_machine_too_few() {
 }
 
 #[test]
+fn the_story_of_a_leaked_key() {
+    Terminal::new().follow("demo-leak.txt");
+}
+
+#[test]
 fn a_vendor_sets_up() {
     vendor_terminal().follow("vendor.txt");
 }

@@ -269,6 +269,8 @@ fn issue<W: Write>(
         }
         let rows = rows.into_inner().map_err(|error| files::writing(path, error.error()))?;
         file.write(&rows)?;
+        // On the disk before the keys are worth anything.
+        file.flush()?;
         progress.inc(keys.len() as u64);
         Ok(())
     });
@@ -326,11 +328,7 @@ impl CustomerCommand {
             }
             Self::Show { name } => {
                 let customer = service.customer_named(&name)?;
-                let filter = KeyFilter { customer: Some(customer.id), ..KeyFilter::default() };
-                let keys = service.keys(&filter, MOST_LISTED)?;
-                let usages = keys.iter().map(|key| service.usage(key.id)).collect::<Result<Vec<_>>>();
-                // Keys that nothing is activated with have no usage.
-                let usages = usages.unwrap_or_default();
+                let usages = service.usages_of(customer.id, MOST_LISTED)?;
                 if output.json {
                     let usages: Vec<_> = usages.iter().map(UsageView::from).collect();
                     let customer = CustomerView::from(customer);

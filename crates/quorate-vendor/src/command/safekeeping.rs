@@ -52,10 +52,8 @@ impl Safekeeping {
                 })
             }
             Self::Restore { file } => {
-                restore(directory, &file)?;
-                if let Location::File(_) = database {
-                    Service::open_in(directory, database, clock.clone())?;
-                }
+                restore(directory, &file, matches!(database, Location::File(_)))?;
+                Service::open_in(directory, database, clock.clone())?;
                 let directory = directory.display().to_string();
                 output.say(&serde_json::json!({ "directory": directory }), || {
                     format!("The vendor is in {directory} again.\nnext: quorate-vendor verify")
@@ -105,7 +103,7 @@ fn back_up(service: &Service, directory: &Path, to: &Path) -> Result<bool> {
 }
 
 /// Reads the whole archive before anything is written, and writes only what a vendor's directory has.
-fn restore(directory: &Path, from: &Path) -> Result<()> {
+fn restore(directory: &Path, from: &Path, with_database: bool) -> Result<()> {
     let damaged = |why: &str| {
         Error::new(
             Code::StoreDamaged,
@@ -131,8 +129,27 @@ fn restore(directory: &Path, from: &Path) -> Result<()> {
     {
         return Err(damaged(&format!("{missing} is missing")));
     }
+    match (parts.iter().any(|(name, _)| name == service::DATABASE), with_database) {
+        (true, true) | (false, false) => {}
+        (false, true) => {
+            return Err(Error::new(
+                Code::RequestInvalid,
+                format!("{} is of a vendor whose database is in PostgreSQL", from.display()),
+                "name that database with --database",
+            ));
+        }
+        (true, false) => {
+            return Err(Error::new(
+                Code::RequestInvalid,
+                format!("{} holds a database, and --database names another", from.display()),
+                "restore it without --database",
+            ));
+        }
+    }
     files::make_private_directory(directory)?;
-    for (name, _) in &parts {
+    // A journal that is left over would be taken for the restored database's own.
+    let journals = ["vendor.db-wal", "vendor.db-shm", "vendor.db-journal"];
+    for name in parts.iter().map(|(name, _)| name.as_str()).chain(journals) {
         let path = directory.join(name);
         if path.exists() {
             return Err(Error::new(
@@ -142,13 +159,15 @@ fn restore(directory: &Path, from: &Path) -> Result<()> {
             ));
         }
     }
-    for (name, part) in &parts {
-        let access = if name.ends_with(".key.pem") || name == service::DATABASE {
-            Access::OfDirectory
-        } else {
-            Access::Public
-        };
-        files::write(&directory.join(name), part, access)?;
-    }
-    Ok(())
+    let write = |(name, part): &(String, Vec<u8>)| {
+        let private = name.ends_with(".key.pem") || name == service::DATABASE;
+        let access = if private { Access::OfDirectory } else { Access::Public };
+        files::write(&directory.join(name), part, access)
+    };
+    parts.iter().try_for_each(write).inspect_err(|_| {
+        // Half a vendor would only be in the way of the next attempt.
+        for (name, _) in &parts {
+            let _ = std::fs::remove_file(directory.join(name));
+        }
+    })
 }

@@ -150,8 +150,15 @@ pub struct Credentials {
 pub async fn sign_in(
     State(web): State<Web>,
     peer: Option<axum::Extension<Peer>>,
+    headers: HeaderMap,
     Form(Credentials { name, password, to }): Form<Credentials>,
 ) -> Page {
+    // Another site's form would sign the visitor in as somebody else.
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        let what = "the form comes from another site";
+        return Err(Error::new(Code::RequestInvalid, what, "open the page itself, and sign in there").into());
+    }
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
     let signed_in = match web.sign_ins().take(address, Instant::now()) {
         Ok(()) => {
@@ -167,7 +174,8 @@ pub async fn sign_in(
     match signed_in {
         Ok(token) => {
             // Only a path of ours: a browser takes "//elsewhere" for another site.
-            let ours = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\');
+            let ours = to.starts_with('/') && !to.starts_with("//");
+            let ours = ours && !to.contains(|c: char| c == '\\' || c.is_control());
             let to = if ours { to.as_str() } else { "/" };
             Ok(([(header::SET_COOKIE, set_cookie(token.reveal(), ""))], Redirect::to(to)).into_response())
         }

@@ -9,9 +9,14 @@ use zeroize::Zeroizing;
 pub type Kept = (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>);
 
 /// The answer to the request that a token made under this name.
-pub fn find(session: &mut Session<'_>, token: i64, name: &str) -> Result<Option<Kept>> {
-    let select = "SELECT request, sealed FROM answer WHERE token = $1 AND name = $2";
-    session.find(select, values![token, name])?.map(|mut row| Ok((row.take()?, row.take()?))).transpose()
+pub fn find(session: &mut Session<'_>, token: i64, name: &str, old: Timestamp) -> Result<Option<Kept>> {
+    let select = "SELECT request, sealed FROM answer WHERE token = $1 AND name = $2 AND at >= $3";
+    session.find(select, values![token, name, old])?.map(|mut row| Ok((row.take()?, row.take()?))).transpose()
+}
+
+/// Forgets the answers of before `old`.
+pub fn forget(session: &mut Session<'_>, old: Timestamp) -> Result<()> {
+    session.execute("DELETE FROM answer WHERE at < $1", values![old]).map(drop)
 }
 
 /// Keeps an answer, and forgets those of before `old`.
@@ -23,7 +28,7 @@ pub fn add(
     at: Timestamp,
     old: Timestamp,
 ) -> Result<()> {
-    session.execute("DELETE FROM answer WHERE at < $1", values![old])?;
+    forget(session, old)?;
     session
         .execute(
             "INSERT INTO answer (token, name, request, sealed, at) VALUES ($1, $2, $3, $4, $5)",

@@ -29,6 +29,10 @@ pub fn named(session: &mut Session<'_>, name: &str) -> Result<Option<Customer>> 
 
 /// The customers whose name contains this, in the order of their names: so many, after this one.
 pub fn list(session: &mut Session<'_>, containing: &str, after: &str, most: u32) -> Result<Vec<Customer>> {
+    if containing.chars().count() > LONGEST_NAME {
+        // No name contains it, and SQLite takes no pattern of any length.
+        return Ok(Vec::new());
+    }
     let pattern = format!("%{}%", escaped(&folded(containing)));
     let select = format!("{SELECT} WHERE folded LIKE $1 ESCAPE '!' AND folded > $2 ORDER BY folded LIMIT $3");
     let rows = session.rows(&select, values![pattern, folded(after), i64::from(most)])?;
@@ -69,4 +73,6 @@ fn escaped(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
+/// Of a customer's name, in characters.
+pub const LONGEST_NAME: usize = 200;
 const SELECT: &str = "SELECT id, name, note, created FROM customer";

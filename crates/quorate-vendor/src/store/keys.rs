@@ -127,34 +127,44 @@ pub fn reserve(session: &mut Session<'_>, group: u16, count: u32) -> Result<u32>
     Ok(last + 1)
 }
 
-/// Notes that a run with these serials has begun, or still goes on.
-pub fn touch_run(session: &mut Session<'_>, group: u16, first: u32, last: u32, now: Timestamp) -> Result<()> {
-    session
-        .execute(
-            "INSERT INTO key_run (key_group, first, last, touched) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (key_group, first) DO UPDATE SET touched = $4",
-            values![group, first, last, now],
-        )
-        .map(drop)
+/// Notes that a run with these serials has begun.
+pub fn begin_run(session: &mut Session<'_>, group: u16, first: u32, last: u32, now: Timestamp) -> Result<()> {
+    let insert = "INSERT INTO key_run (key_group, first, last, touched) VALUES ($1, $2, $3, $4)";
+    session.execute(insert, values![group, first, last, now]).map(drop)
 }
 
-/// The run has come to its end: its keys are issued. Says whether it was still there.
+/// Notes that a run still goes on, and says whether it does: somebody may have given it up.
+pub fn touch_run(session: &mut Session<'_>, group: u16, first: u32, now: Timestamp) -> Result<bool> {
+    let update = "UPDATE key_run SET touched = $3 WHERE key_group = $1 AND first = $2 AND touched > 0";
+    Ok(session.execute(update, values![group, first, now])? > 0)
+}
+
+/// A run will not come to its end: its keys go when runs are swept.
+pub fn give_up_run(session: &mut Session<'_>, group: u16, first: u32) -> Result<()> {
+    let update = "UPDATE key_run SET touched = 0 WHERE key_group = $1 AND first = $2";
+    session.execute(update, values![group, first]).map(drop)
+}
+
+/// The run has come to its end: its keys are issued. Says whether it was still going on.
 pub fn end_run(session: &mut Session<'_>, group: u16, first: u32) -> Result<bool> {
-    let delete = "DELETE FROM key_run WHERE key_group = $1 AND first = $2";
+    let delete = "DELETE FROM key_run WHERE key_group = $1 AND first = $2 AND touched > 0";
     Ok(session.execute(delete, values![group, first])? > 0)
 }
 
-/// Removes a part of the keys of a run that nobody has touched since, and says whether there may be more.
+/// Removes a part of the keys of a run that was given up, or that nobody has touched since, and says whether there may
+/// be more. A run of which anything was removed is given up for good.
 pub fn sweep_runs(session: &mut Session<'_>, since: Timestamp, most: u32) -> Result<bool> {
     let select = "SELECT key_group, first, last FROM key_run WHERE touched < $1 LIMIT 1";
     let Some(mut run) = session.find(select, values![since])? else { return Ok(false) };
     let (group, first, last): (u16, u32, u32) = (run.take()?, run.take()?, run.take()?);
+    give_up_run(session, group, first)?;
     let delete = format!(
         "DELETE FROM product_key WHERE key_group = $1 AND serial IN
          (SELECT serial FROM product_key WHERE key_group = $1 AND serial BETWEEN $2 AND $3 LIMIT {most})"
     );
     if session.execute(&delete, values![group, first, last])? == 0 {
-        end_run(session, group, first)?;
+        let delete = "DELETE FROM key_run WHERE key_group = $1 AND first = $2";
+        session.execute(delete, values![group, first])?;
     }
     Ok(true)
 }

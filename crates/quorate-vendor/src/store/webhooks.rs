@@ -3,6 +3,7 @@
 use super::next_number;
 use quorate_core::{Result, Timestamp};
 use quorate_edge::sql::{Row, Session, Value, values};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// An address that is told of some events.
@@ -25,6 +26,8 @@ pub struct WebhookRecord {
 pub struct Outgoing {
     /// Its number.
     pub id: i64,
+    /// To which webhook.
+    pub webhook: i64,
     /// Where to.
     pub url: String,
     /// What its signature is made with.
@@ -107,21 +110,32 @@ pub fn take_due(
 ) -> Result<Vec<Outgoing>> {
     let rows = session.rows(
         &format!(
-            "SELECT delivery.id, url, secret, body, attempts FROM delivery JOIN webhook ON webhook.id = webhook
-             WHERE due <= $1 ORDER BY due, delivery.id LIMIT {most}"
+            "SELECT delivery.id, webhook.id, url, secret, body, attempts
+             FROM delivery JOIN webhook ON webhook.id = delivery.webhook
+             WHERE due <= $1 AND removed IS NULL ORDER BY due, delivery.id LIMIT {}",
+            most * FAIR
         ),
         values![now],
     )?;
     let read = |mut row: Row| {
         Ok(Outgoing {
             id: row.take()?,
+            webhook: row.take()?,
             url: row.take()?,
             secret: row.take()?,
             body: row.take()?,
             attempts: row.take()?,
         })
     };
-    let taken: Vec<Outgoing> = rows.into_iter().map(read).collect::<Result<_>>()?;
+    let due: Vec<Outgoing> = rows.into_iter().map(read).collect::<Result<_>>()?;
+    // An address that does not answer must not keep the others waiting.
+    let mut of: BTreeMap<i64, u32> = BTreeMap::new();
+    let fair = due.into_iter().filter(|outgoing| {
+        let taken = of.entry(outgoing.webhook).or_default();
+        *taken += 1;
+        *taken <= EACH
+    });
+    let taken: Vec<Outgoing> = fair.take(most as usize).collect();
     for outgoing in &taken {
         session.execute("UPDATE delivery SET due = $2 WHERE id = $1", values![outgoing.id, again])?;
     }
@@ -136,8 +150,11 @@ pub fn note_attempt(
     due: Option<Timestamp>,
     said: &str,
 ) -> Result<()> {
-    let update =
-        "UPDATE delivery SET attempts = attempts + 1, delivered = $2, due = $3, said = $4 WHERE id = $1";
+    // Somebody else may have delivered it after all, or the webhook may have been removed meanwhile.
+    let update = "UPDATE delivery SET attempts = attempts + 1, delivered = $2, said = $4,
+             due = CASE WHEN (SELECT removed FROM webhook WHERE webhook.id = delivery.webhook) IS NULL
+                   THEN CAST($3 AS BIGINT) END
+         WHERE id = $1 AND delivered IS NULL";
     session.execute(update, values![id, delivered, due, said]).map(drop)
 }
 
@@ -179,4 +196,8 @@ fn webhook(mut row: Row) -> Result<WebhookRecord> {
     })
 }
 
+/// Messages of one address that are on their way at a time.
+const EACH: u32 = 2;
+/// So many times as many are looked at as are taken.
+const FAIR: u32 = 32;
 const SELECT: &str = "SELECT id, url, events, created, removed FROM webhook";
