@@ -26,11 +26,11 @@
 //! use quorate_edge::{clock::Clock, machine::Machine};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use quorate_vendor::{authority::Directories, command::write_catalog, products, service::Service};
+//! # use quorate_vendor::{authority::Directories, command::write_catalog, products, service::{Service, Vendor}};
 //! # let scratch = tempfile::tempdir()?;
 //! # let path = |name: &str| scratch.path().join(name);
 //! # let directories = Directories { service: path("vendor"), root: path("root") };
-//! # let vendor = service::Vendor {
+//! # let vendor = Vendor {
 //! #     id: "contoso".parse()?,
 //! #     name: "Contoso Ltd".to_owned(),
 //! #     url: "https://activation.contoso.example".to_owned(),

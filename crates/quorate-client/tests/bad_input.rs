@@ -136,7 +136,7 @@ fn a_root_that_is_none_is_refused() {
 fn an_older_catalog_does_not_take_the_place_of_a_newer() {
     let mut shop = Shop::new();
     let older = shop.file(shop.catalog().as_bytes());
-    shop.vendor.import(&products("contoso", 5));
+    shop.vendor.import(&products("contoso", 4));
     shop.register(&shop.vendor.catalog(), &["--product", STANDARD]).succeeds();
     let kept = shop.pc.state().join("contoso/catalog.jws");
     let before = std::fs::read(&kept).unwrap();

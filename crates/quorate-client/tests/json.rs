@@ -242,7 +242,7 @@ fn walk(value: &Value, path: &str, documented: &BTreeMap<String, String>, found:
                 if what.starts_with("an error") {
                     let names: Option<Vec<&str>> =
                         value.as_object().map(|e| e.keys().map(String::as_str).collect());
-                    let whole = names.is_none_or(|names| names == ["code", "known-number", "next", "what"]);
+                    let whole = names.is_none_or(|names| names == ["code", "known-number", "what", "next"]);
                     assert!(whole && (value.is_object() || value.is_null()), "{field}: {value}");
                 } else {
                     walk(value, &field, documented, found);

@@ -34,7 +34,8 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
 }
 
 type Exposition = dyn Fn() -> Result<String> + Send + Sync;
-type Health = dyn Fn() -> Pin<Box<dyn Future<Output = Result<serde_json::Value>> + Send>> + Send + Sync;
+type Said = serde_json::Map<String, serde_json::Value>;
+type Health = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Said>> + Send>> + Send + Sync;
 
 /// The pages; cheap to clone.
 #[derive(Clone)]
@@ -45,7 +46,7 @@ pub struct Pages {
 
 impl Pages {
     /// Over what there is to tell: the text of the metrics, and what is well, as fields beside `"status": "ok"`.
-    pub fn new<H: Future<Output = Result<serde_json::Value>> + Send + 'static>(
+    pub fn new<H: Future<Output = Result<serde_json::Map<String, serde_json::Value>>> + Send + 'static>(
         exposition: impl Fn() -> Result<String> + Send + Sync + 'static,
         health: impl Fn() -> H + Send + Sync + 'static,
     ) -> Self {
@@ -64,9 +65,11 @@ impl Pages {
                 Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error),
             },
             "/healthz" => match (self.health)().await {
-                Ok(mut said) => {
-                    said["status"] = "ok".into();
-                    page(StatusCode::OK, "application/json", format!("{said}\n"))
+                Ok(said) => {
+                    let mut all = serde_json::Map::from_iter([("status".to_owned(), "ok".into())]);
+                    all.extend(said);
+                    let all = serde_json::Value::Object(all);
+                    page(StatusCode::OK, "application/json", format!("{all}\n"))
                 }
                 Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
             },

@@ -17,7 +17,10 @@ pub fn pages(exposition: Exposition, health: Health) -> Pages {
         move || exposition.text(),
         move || {
             let health = health.clone();
-            async move { Ok(serde_json::json!({ "vendors": health.check().await? })) }
+            async move {
+                let vendors = health.check().await?;
+                Ok(serde_json::Map::from_iter([("vendors".to_owned(), vendors.into())]))
+            }
         },
     )
 }

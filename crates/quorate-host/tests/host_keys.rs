@@ -21,7 +21,6 @@ use quorate_vendor::keys::Issue;
 use quorate_vendor::products;
 use quorate_vendor::service::Service;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +30,9 @@ async fn a_newer_pack_leaves_the_host_activated() {
     let site = Site::activated();
     let host = site.serve(&[]);
     let installation_id = site.installation_id();
-    site.vendor.import(products::read_products(Path::new(PRODUCTS)).unwrap()).unwrap();
+    let changed =
+        std::fs::read_to_string(PRODUCTS).unwrap().replace("Office MAKs\"", "Office MAKs\"\nmachines = 75");
+    site.vendor.import(products::parse_products(&changed, "products.toml").unwrap()).unwrap();
     let newer = site.vendor.pack(site.key.id(), 3).unwrap();
     let newer = site.write("newer.pack", newer.as_bytes());
     let catalog = || {

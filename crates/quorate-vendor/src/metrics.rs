@@ -91,10 +91,14 @@ impl Metrics {
 }
 
 /// The service is well when its database answers and there is something to sell.
-fn well(service: &Service) -> Result<serde_json::Value> {
+fn well(service: &Service) -> Result<serde_json::Map<String, serde_json::Value>> {
     let catalog = service.current()?.catalog.number;
     service.revocations_jws()?;
-    Ok(serde_json::json!({ "vendor": service.authority().vendor(), "catalog": catalog }))
+    let vendor = service.authority().vendor().to_string();
+    Ok(serde_json::Map::from_iter([
+        ("vendor".to_owned(), vendor.into()),
+        ("catalog".to_owned(), catalog.into()),
+    ]))
 }
 
 fn stopped<T>(error: tokio::task::JoinError) -> Result<T> {
