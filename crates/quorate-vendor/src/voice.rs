@@ -284,8 +284,11 @@ fn refused(error: &Error) -> Answer {
              given, and type all nine groups in their order when you call again."
         }
         Code::KeyBlocked => "This product key is blocked. Ask the vendor why, or for another key.",
-        Code::ActivationsUsedUp | Code::MachinesUsedUp => {
+        Code::HostsUsedUp | Code::MachinesUsedUp => {
             "The activations of this product key are used up. Ask the vendor for more."
+        }
+        Code::ReactivationsUsedUp => {
+            "This product key was activated on this machine as often as it may be. Ask the vendor for more."
         }
         Code::SlotsUsedUp => {
             "The license pack of this product key is used up. Ask the vendor for a new license pack."
