@@ -642,6 +642,23 @@ fn slots_end_with_their_certificates() {
     });
 }
 
+/// The slots of one pack end together: whoever asks in the last month of one is not given another that ends with it.
+#[test]
+fn a_slot_that_ends_soon_is_not_given() {
+    in_both(|place| {
+        let key = key(&place.service(), HOST_KEYS);
+        place.service().pack(key.id(), 2).unwrap();
+        place.service().confirm(&installation_id(&key, 1)).unwrap();
+        let late = place.service_at(Clock::new(|| Interval::days(5 * 365 - 21).after(Timestamp::now())));
+        assert_eq!(late.usage(key.id()).unwrap().slots_left, 0);
+        assert_eq!(late.confirm(&installation_id(&key, 2)).unwrap_err().code, Code::SlotsUsedUp);
+        // The new pack opens by what was given of the old one, and has another to give.
+        assert_eq!(slots(&late.pack(key.id(), 1).unwrap()), [1, 2, 3]);
+        late.confirm(&installation_id(&key, 2)).unwrap();
+        assert_eq!(late.usage(key.id()).unwrap().slots_left, 0);
+    });
+}
+
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: quorate_core::Result<T>, code: Code, what: &str) {
     let error = result.unwrap_err();
