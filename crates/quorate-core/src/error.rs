@@ -211,8 +211,10 @@ codes! {
     DatabaseUnavailable = "Q611";
     /// Another activation host already serves from the same directory.
     AlreadyServing = "Q612";
-    /// A private key can be read by others than its owner.
+    /// A private key, or what opens one, can be read by others than its owner.
     KeyExposed = "Q613";
+    /// The PKCS #11 token with the vendor's key cannot be used.
+    TokenUnavailable = "Q614";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// Nobody is signed in, or the token is not one that is valid.

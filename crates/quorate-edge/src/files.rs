@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 /// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,19 @@ pub fn read_text(path: &Path) -> Result<String> {
             "give the file that was meant",
         )
     })
+}
+
+/// The whole of a text file that nobody but its owner may read; `why` is what a reader could do.
+pub fn read_secret(path: &Path, why: &str) -> Result<Zeroizing<String>> {
+    let mode = std::fs::metadata(path).map_err(|error| reading(path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(
+            Code::KeyExposed,
+            format!("{} can be read by others than its owner (mode {:03o})", path.display(), mode & 0o777),
+            format!("chmod 600 {}; {why}", path.display()),
+        ));
+    }
+    read_text(path).map(Zeroizing::new)
 }
 
 /// Writes a file so that a reader, or this machine after a power cut, finds the old content or the new and

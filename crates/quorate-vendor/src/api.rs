@@ -231,9 +231,11 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::ProductKeyUnsuited
         | Code::AlreadyThere => StatusCode::CONFLICT,
         Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::Unwritable | Code::DiskFull | Code::StoreDamaged | Code::DatabaseUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::Unwritable
+        | Code::DiskFull
+        | Code::StoreDamaged
+        | Code::DatabaseUnavailable
+        | Code::TokenUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

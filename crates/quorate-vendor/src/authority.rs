@@ -4,6 +4,7 @@
 //! it belongs where no network reaches it. The CA's key signs host certificates; the issuer's signs catalogs,
 //! packs and revocation lists.
 
+use crate::token::{TokenKey, TokenPlace};
 use quorate_core::certificate::{DOCUMENT_SIGNING_OID, ENTITLEMENT_OID, Entitlement, Role, VendorRoot};
 use quorate_core::identifier::VendorId;
 use quorate_core::license_pack::Credential;
@@ -14,10 +15,10 @@ use quorate_edge::random;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    SignatureAlgorithm, SigningKey,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::sign::CertifiedKey;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -26,7 +27,7 @@ pub struct Authority {
     vendor: VendorId,
     root: VendorRoot,
     ca_certificate: CertificateDer<'static>,
-    ca: Issuer<'static, KeyPair>,
+    ca: Issuer<'static, CaKey>,
     documents: Signer,
 }
 
@@ -56,7 +57,7 @@ impl Directories {
         ))
     }
 
-    /// The files that [`Authority::create`] writes.
+    /// The files that [`Authority::create`] may write.
     pub fn files(&self) -> Vec<PathBuf> {
         let at_root = [ROOT_KEY, ROOT].map(|name| self.root.join(name));
         let at_service = Authority::FILES.map(|name| self.service.join(name));
@@ -65,11 +66,25 @@ impl Directories {
 }
 
 impl Authority {
-    /// What [`Authority::create`] writes into the service's directory.
-    pub const FILES: [&str; 5] = [CA_KEY, CA, ISSUER_KEY, ISSUER, ROOT];
+    /// What [`Authority::create`] writes into the service's directory; of the CA's key, the file or where the token is.
+    pub const FILES: [&str; 6] = [CA_KEY, CA_TOKEN, CA, ISSUER_KEY, ISSUER, ROOT];
 
-    /// Makes root, activation CA and issuer, and writes them. The caller makes sure that none is there yet.
-    pub fn create(directories: &Directories, vendor: &VendorId, name: &str, now: Timestamp) -> Result<()> {
+    /// Whether all are there that belong together, so far as their names tell.
+    pub fn are_whole(is_there: impl Fn(&str) -> bool) -> std::result::Result<(), &'static str> {
+        let missing = [CA, ISSUER_KEY, ISSUER, ROOT].into_iter().find(|name| !is_there(name));
+        let key_missing = (!is_there(CA_KEY) && !is_there(CA_TOKEN)).then_some(CA_KEY);
+        missing.or(key_missing).map_or(Ok(()), Err)
+    }
+
+    /// Makes root, activation CA and issuer, and writes them; the CA's key is made in a token, where one is named. The
+    /// caller makes sure that none is there yet.
+    pub fn create(
+        directories: &Directories,
+        vendor: &VendorId,
+        name: &str,
+        token: Option<&TokenPlace>,
+        now: Timestamp,
+    ) -> Result<()> {
         files::make_private_directory(&directories.root)?;
         files::make_private_directory(&directories.service)?;
 
@@ -79,7 +94,10 @@ impl Authority {
         let root_certificate = root.self_signed(&root_key).map_err(internal)?;
         let root = Issuer::new(root, root_key);
 
-        let ca_key = new_key()?;
+        let ca_key = match token {
+            Some(place) => CaKey::Token(TokenKey::generate(place)?),
+            None => CaKey::File(new_key()?),
+        };
         let mut ca = ca_params(&format!("{name} activation CA"), 0);
         valid(&mut ca, now, CA_VALIDITY);
         let ca_certificate = ca.signed_by(&ca_key, &root).map_err(internal)?;
@@ -89,7 +107,7 @@ impl Authority {
         let mut issuer = end_entity_params(&Role::Issuer.server_name(vendor))?;
         issuer.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING_OID.to_vec())];
         valid(&mut issuer, now, CA_VALIDITY);
-        let issuer_certificate = issuer.signed_by(&issuer_key, &ca).map_err(internal)?;
+        let issuer_certificate = sign(issuer, &issuer_key, &ca)?;
 
         let key = |key: &KeyPair| Zeroizing::new(key.serialize_pem());
         let (at_root, at_service) =
@@ -98,7 +116,15 @@ impl Authority {
         files::write(&at_root(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
         files::write(&at_service(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
         files::write(&at_service(CA), ca_certificate.pem().as_bytes(), Access::Public)?;
-        files::write(&at_service(CA_KEY), key(ca.key()).as_bytes(), Access::Private)?;
+        match (ca.key(), token) {
+            (CaKey::File(ca_key), _) => {
+                files::write(&at_service(CA_KEY), key(ca_key).as_bytes(), Access::Private)?;
+            }
+            (CaKey::Token(_), place) => {
+                let place = toml::to_string(&place).map_err(internal)?;
+                files::write(&at_service(CA_TOKEN), place.as_bytes(), Access::Private)?;
+            }
+        }
         files::write(&at_service(ISSUER), issuer_certificate.pem().as_bytes(), Access::Public)?;
         files::write(&at_service(ISSUER_KEY), key(&issuer_key).as_bytes(), Access::Private)
     }
@@ -106,7 +132,7 @@ impl Authority {
     /// Reads what [`Authority::create`] wrote into the service's directory.
     pub fn load(directory: &Path, vendor: VendorId) -> Result<Self> {
         let root = VendorRoot::from_der(certificate(&directory.join(ROOT))?.to_vec())?;
-        let (ca_certificate, ca_key) = certified_key(directory, CA, CA_KEY)?;
+        let (ca_certificate, ca_key) = ca_key(directory)?;
         let ca = Issuer::from_ca_cert_der(&ca_certificate, ca_key)
             .map_err(|error| damaged(&directory.join(CA), &error))?;
         let (issuer, issuer_key) = certified_key(directory, ISSUER, ISSUER_KEY)?;
@@ -181,7 +207,7 @@ impl Authority {
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         valid(&mut params, now, SERVICE_VALIDITY);
-        let certificate = params.signed_by(&key, &self.ca).map_err(internal)?;
+        let certificate = sign(params, &key, &self.ca)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(internal)?;
         tls(vec![certificate.der().clone(), self.ca_certificate.clone()], private)
     }
@@ -204,10 +230,70 @@ impl Authority {
         params.custom_extensions =
             vec![CustomExtension::from_oid_content(ENTITLEMENT_OID, entitlement.to_der()?)];
         valid(&mut params, now, validity);
-        let certificate = params.signed_by(key, &self.ca).map_err(internal)?;
+        let certificate = sign(params, key, &self.ca)?;
         let serial = serial.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok((vec![certificate.der().clone(), self.ca_certificate.clone()], serial))
     }
+}
+
+/// The CA's key, in a file or in a token.
+enum CaKey {
+    File(KeyPair),
+    Token(TokenKey),
+}
+
+impl PublicKeyData for CaKey {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Self::File(key) => key.der_bytes(),
+            Self::Token(key) => key.der_bytes(),
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::File(key) => key.algorithm(),
+            Self::Token(key) => key.algorithm(),
+        }
+    }
+}
+
+impl SigningKey for CaKey {
+    fn sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, rcgen::Error> {
+        match self {
+            Self::File(key) => key.sign(message),
+            Self::Token(key) => key.sign(message),
+        }
+    }
+}
+
+/// Signs a certificate; what was wrong with the token is told as the token told it.
+fn sign(
+    params: CertificateParams,
+    key: &impl PublicKeyData,
+    ca: &Issuer<'_, CaKey>,
+) -> Result<rcgen::Certificate> {
+    params.signed_by(key, ca).map_err(|error| match ca.key() {
+        CaKey::Token(token) => token.take_fault().unwrap_or_else(|| internal(error)),
+        CaKey::File(_) => internal(error),
+    })
+}
+
+/// The CA's certificate with its key: that of the token, when the directory names one.
+fn ca_key(directory: &Path) -> Result<(CertificateDer<'static>, CaKey)> {
+    let place = directory.join(CA_TOKEN);
+    if !place.exists() {
+        let (certificate, key) = certified_key(directory, CA, CA_KEY)?;
+        return Ok((certificate, CaKey::File(key)));
+    }
+    let key = TokenKey::find(&TokenPlace::read(&place)?)?;
+    let (path, certificate) = (directory.join(CA), certificate(&directory.join(CA))?);
+    let belongs = webpki::EndEntityCert::try_from(&certificate)
+        .is_ok_and(|parsed| parsed.subject_public_key_info().as_ref() == key.subject_public_key_info());
+    if !belongs {
+        return Err(damaged(&path, &format!("the key that {CA_TOKEN} names does not belong to it")));
+    }
+    Ok((certificate, CaKey::Token(key)))
 }
 
 /// A serial number that nobody can foresee, positive and of the same length always (RFC 5280, 4.1.2.2).
@@ -314,15 +400,7 @@ fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
 }
 
 fn key(path: &Path) -> Result<KeyPair> {
-    let mode = std::fs::metadata(path).map_err(|error| files::reading(path, &error))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(Error::new(
-            Code::KeyExposed,
-            format!("{} can be read by others than its owner (mode {:03o})", path.display(), mode & 0o777),
-            format!("chmod 600 {}; who has read it can sign as the vendor", path.display()),
-        ));
-    }
-    let text = Zeroizing::new(files::read_text(path)?);
+    let text = files::read_secret(path, "who has read it can sign as the vendor")?;
     KeyPair::from_pem(&text).map_err(|error| damaged(path, &error))
 }
 
@@ -344,6 +422,8 @@ const ROOT: &str = "root.pem";
 const ROOT_KEY: &str = "root.key.pem";
 const CA: &str = "ca.pem";
 const CA_KEY: &str = "ca.key.pem";
+/// In its place, where the key is in a token.
+const CA_TOKEN: &str = "ca-token.toml";
 const ISSUER: &str = "issuer.pem";
 const ISSUER_KEY: &str = "issuer.key.pem";
 

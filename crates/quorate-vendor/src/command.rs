@@ -12,6 +12,7 @@ use crate::authority::{self, Directories};
 use crate::metrics::Metrics;
 use crate::products;
 use crate::service::{self, Service, Vendor};
+use crate::token::TokenPlace;
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
 use crate::voice::signature::Secret;
 use clap::{Parser, Subcommand};
@@ -85,6 +86,9 @@ enum Command {
         /// Where the root's key goes; move it offline afterwards.
         #[arg(long, value_name = "DIR")]
         root_dir: PathBuf,
+        /// Make the activation CA's key in a PKCS #11 token: a TOML file with module, token, label and pin-file.
+        #[arg(long, value_name = "FILE")]
+        ca_token: Option<PathBuf>,
     },
     /// Products, SKUs, key groups and policies.
     Product {
@@ -243,10 +247,11 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     let open = || Service::open_in(&dir, &database, clock.clone());
     let mut output = Output { out, json };
     match arguments.command {
-        Command::Init { vendor, name, url, root_dir } => {
+        Command::Init { vendor, name, url, root_dir, ca_token } => {
             let directories = Directories { service: dir.clone(), root: root_dir.clone() };
             let new = Vendor { id: vendor.clone(), name: name.clone(), url };
-            Service::create_in(&directories, &database, &new, clock)?;
+            let token = ca_token.as_deref().map(TokenPlace::read).transpose()?;
+            Service::create_in(&directories, &database, token.as_ref(), &new, clock)?;
             let root = open()?.authority().root().fingerprint();
             let document =
                 serde_json::json!({ "vendor": vendor, "name": name, "root-sha256": root.to_string() });

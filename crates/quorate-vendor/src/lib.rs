@@ -1,6 +1,6 @@
 //! The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 //!
-//! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs, [`store`]
+//! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs (the CA's key may be in a [`token`]), [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
 //! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`voice`] is the automated telephone line.
 //! [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
@@ -27,6 +27,7 @@ pub mod revocation;
 mod rights;
 pub mod service;
 pub mod store;
+pub mod token;
 pub mod view;
 pub mod voice;
 pub mod webhooks;

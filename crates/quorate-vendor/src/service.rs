@@ -8,6 +8,7 @@
 
 use crate::authority::{Authority, Directories};
 use crate::store::{self, audit, catalogs};
+use crate::token::{TokenKey, TokenPlace};
 use quorate_core::catalog::Catalog;
 use quorate_core::identifier::VendorId;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
@@ -106,13 +107,14 @@ pub struct Current {
 impl Service {
     /// Sets a vendor up, with the database in its own directory. Refuses to replace any that are there.
     pub fn create(directories: &Directories, vendor: &Vendor, clock: &Clock) -> Result<()> {
-        Self::create_in(directories, &own_database(&directories.service), vendor, clock)
+        Self::create_in(directories, &own_database(&directories.service), None, vendor, clock)
     }
 
-    /// Sets a vendor up: certificates, and the tables in this database.
+    /// Sets a vendor up: certificates, with the CA's key in a token where one is named, and the tables in this database.
     pub fn create_in(
         directories: &Directories,
         database: &Location,
+        token: Option<&TokenPlace>,
         vendor: &Vendor,
         clock: &Clock,
     ) -> Result<()> {
@@ -134,8 +136,14 @@ impl Service {
         }
         let settings =
             [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.as_str()), (URL, vendor.url.as_str())];
-        Authority::create(directories, &vendor.id, &vendor.name, clock.now())
-            .and_then(|()| store::create(database, &settings))
+        let in_tables = || {
+            store::create(database, &settings).inspect_err(|_| {
+                // The key that was made for it would be in the way as well. That the attempt has failed is told.
+                let _ = token.map(TokenKey::remove);
+            })
+        };
+        Authority::create(directories, &vendor.id, &vendor.name, token, clock.now())
+            .and_then(|()| in_tables())
             .inspect_err(|_| {
                 // Half a vendor would only be in the way of the next attempt.
                 for path in &made {

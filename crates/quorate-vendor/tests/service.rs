@@ -700,7 +700,7 @@ fn the_tables_are_set_up_once() {
             name: "Fabrikam".to_owned(),
             url: "https://127.0.0.1".to_owned(),
         };
-        let error = Service::create_in(&directories, database, &vendor, &Clock::system()).unwrap_err();
+        let error = Service::create_in(&directories, database, None, &vendor, &Clock::system()).unwrap_err();
         assert_eq!(error.code, Code::AlreadyThere, "{error}");
         assert!(!directories.service.join("ca.pem").exists());
         place.service().catalog().unwrap();

@@ -91,7 +91,7 @@ fn back_up(service: &Service, directory: &Path, to: &Path) -> Result<bool> {
         header.set_mode(0o600);
         archive.append_data(&mut header, name, content).map_err(|error| files::writing(to, &error))
     };
-    for name in Authority::FILES {
+    for name in Authority::FILES.into_iter().filter(|name| directory.join(name).exists()) {
         add(name, &files::read(&directory.join(name))?)?;
     }
     if whole {
@@ -124,11 +124,8 @@ fn restore(directory: &Path, from: &Path, with_database: bool) -> Result<()> {
         entry.read_to_end(&mut part).map_err(|error| damaged(&error.to_string()))?;
         parts.push((name, part));
     }
-    if let Some(missing) =
-        Authority::FILES.iter().find(|wanted| parts.iter().all(|(name, _)| name != *wanted))
-    {
-        return Err(damaged(&format!("{missing} is missing")));
-    }
+    Authority::are_whole(|wanted| parts.iter().any(|(name, _)| name == wanted))
+        .map_err(|missing| damaged(&format!("{missing} is missing")))?;
     match (parts.iter().any(|(name, _)| name == service::DATABASE), with_database) {
         (true, true) | (false, false) => {}
         (false, true) => {

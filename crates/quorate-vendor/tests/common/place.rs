@@ -34,7 +34,7 @@ impl Place {
             name: "Contoso Ltd".to_owned(),
             url: "https://127.0.0.1".to_owned(),
         };
-        Service::create_in(&directories, &place.database, &vendor, &Clock::system()).unwrap();
+        Service::create_in(&directories, &place.database, None, &vendor, &Clock::system()).unwrap();
         place.service().import(products::parse_products(EXAMPLE, "contoso.toml").unwrap()).unwrap();
         place
     }

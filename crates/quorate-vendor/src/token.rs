@@ -1,0 +1,286 @@
+//! The activation CA's key in a PKCS #11 token: a hardware security module, or a software one.
+//!
+//! The key is made in the token and never leaves it; here is only a session in which the token signs. A token may be
+//! taken away and come back, as a module on the network does: a session that has failed is opened once more.
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error as Fault, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+use der::asn1::{OctetStringRef, UintRef};
+use der::{Decode, Encode, Sequence};
+use quorate_core::identifier::quoted;
+use quorate_core::{Code, Error, Result};
+use quorate_edge::files;
+use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+/// Where a key is, as the file `ca-token.toml` in the vendor's directory says it. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TokenPlace {
+    /// The module, a shared library that comes with the token.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The key's label.
+    pub label: String,
+    /// A file with the PIN of the token's user.
+    pub pin_file: PathBuf,
+}
+
+/// A P-256 key in a token.
+pub struct TokenKey {
+    place: TokenPlace,
+    /// The point, uncompressed.
+    public: Vec<u8>,
+    open: Mutex<Option<Open>>,
+    /// What went wrong with the last signature, since whoever asks for one is told only that it did.
+    fault: Mutex<Option<Error>>,
+}
+
+/// A session, and the key in it.
+struct Open {
+    session: Session,
+    key: ObjectHandle,
+}
+
+impl TokenKey {
+    /// Makes the key in the token, where none of this label may be yet.
+    pub fn generate(place: &TokenPlace) -> Result<Self> {
+        let session = session(place, true)?;
+        let label = || Attribute::Label(place.label.clone().into_bytes());
+        let of_label = session.find_objects(&[label()]).map_err(|fault| place.fault(&fault))?;
+        if !of_label.is_empty() {
+            return Err(Error::new(
+                Code::AlreadyThere,
+                format!(
+                    "the token {} holds something labelled {} already",
+                    quoted(&place.token),
+                    quoted(&place.label)
+                ),
+                "a vendor is set up once; choose another label for another vendor",
+            ));
+        }
+        let public = [
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::Verify(true),
+            Attribute::EcParams(P256.to_vec()),
+            label(),
+        ];
+        let private = [
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Sign(true),
+            label(),
+        ];
+        session
+            .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
+            .map_err(|fault| place.fault(&fault))?;
+        drop(session);
+        Self::find(place)
+    }
+
+    /// The key that the token holds.
+    pub fn find(place: &TokenPlace) -> Result<Self> {
+        let session = session(place, false)?;
+        let public = only(&session, place, ObjectClass::PUBLIC_KEY)?;
+        let attributes =
+            session.get_attributes(public, &[AttributeType::EcPoint]).map_err(|fault| place.fault(&fault))?;
+        let point = attributes.into_iter().find_map(|attribute| match attribute {
+            Attribute::EcPoint(point) => Some(point),
+            _ => None,
+        });
+        let point = point.unwrap_or_default();
+        // By the standard it is wrapped in an OCTET STRING; some tokens leave that out.
+        let point =
+            <&OctetStringRef>::from_der(&point).map_or(point.clone(), |wrapped| wrapped.as_bytes().to_vec());
+        if point.len() != UNCOMPRESSED || point.first() != Some(&4) {
+            return Err(place.unsuited("is not an ECDSA key on the curve P-256"));
+        }
+        let key = only(&session, place, ObjectClass::PRIVATE_KEY)?;
+        let open = Mutex::new(Some(Open { session, key }));
+        Ok(Self { place: place.clone(), public: point, open, fault: Mutex::default() })
+    }
+
+    /// Takes the key out of the token again, when it was made for nothing.
+    pub fn remove(place: &TokenPlace) -> Result<()> {
+        let session = session(place, true)?;
+        for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+            let object = only(&session, place, class)?;
+            session.destroy_object(object).map_err(|fault| place.fault(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// What went wrong with the last signature.
+    pub fn take_fault(&self) -> Option<Error> {
+        lock(&self.fault).take()
+    }
+
+    /// Signs a digest: R and S, each as long as the curve's order.
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>> {
+        let mut open = lock(&self.open);
+        let sign = |open: &Open| open.session.sign(&Mechanism::Ecdsa, open.key, digest);
+        if let Some(Ok(signature)) = open.as_ref().map(sign) {
+            return Ok(signature);
+        }
+        // The old session goes first: with the last one, a token forgets who has logged in.
+        *open = None;
+        let session = session(&self.place, false)?;
+        let key = only(&session, &self.place, ObjectClass::PRIVATE_KEY)?;
+        let again = open.insert(Open { session, key });
+        sign(again).map_err(|fault| self.place.fault(&fault))
+    }
+}
+
+impl PublicKeyData for TokenKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for TokenKey {
+    fn sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, rcgen::Error> {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message);
+        let signature = self.sign_digest(digest.as_ref()).map_err(|error| {
+            *lock(&self.fault) = Some(error);
+            rcgen::Error::RemoteKeyError
+        })?;
+        let (r, s) = signature.split_at_checked(ORDER).ok_or(rcgen::Error::RemoteKeyError)?;
+        let both = UintRef::new(r).and_then(|r| Ok(EcdsaSignature { r, s: UintRef::new(s)? }));
+        both.and_then(|signature| signature.to_der()).map_err(|_| rcgen::Error::RemoteKeyError)
+    }
+}
+
+/// RFC 3279, 2.2.3.
+#[derive(Sequence)]
+struct EcdsaSignature<'a> {
+    r: UintRef<'a>,
+    s: UintRef<'a>,
+}
+
+impl TokenPlace {
+    /// Reads the file that says it. Paths are seen from that file's directory.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = files::read_text(path)?;
+        let mut place: Self = toml::from_str(&text).map_err(|error| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("{} does not say where a token is: {}", path.display(), error.message()),
+                "write module, token, label and pin-file, each a text in quotation marks",
+            )
+        })?;
+        let directory =
+            std::path::absolute(files::directory_of(path)).map_err(|error| files::reading(path, &error))?;
+        place.module = directory.join(&place.module);
+        place.pin_file = directory.join(&place.pin_file);
+        Ok(place)
+    }
+
+    fn fault(&self, fault: &Fault) -> Error {
+        let (token, pin_file) = (quoted(&self.token), self.pin_file.display());
+        let (what, next) = match fault {
+            Fault::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => (
+                format!("the token {token} refuses the PIN in {pin_file}"),
+                "write the PIN of the token's user there, before too many tries lock it",
+            ),
+            Fault::Pkcs11(RvError::PinLocked, _) => (
+                format!("the token {token} has locked its user's PIN, after too many wrong ones"),
+                "set a new PIN as the token's security officer",
+            ),
+            Fault::LibraryLoading(error) => (
+                format!("the PKCS #11 module {} cannot be loaded: {error}", self.module.display()),
+                "install the software that comes with the token; module is its shared library",
+            ),
+            other => (
+                format!("the token {token} fails: {other}"),
+                "look whether it is there and in order; then try again",
+            ),
+        };
+        Error::new(Code::TokenUnavailable, what, next)
+    }
+
+    fn unsuited(&self, what: &str) -> Error {
+        Error::new(
+            Code::TokenUnavailable,
+            format!("the key {} in the token {} {what}", quoted(&self.label), quoted(&self.token)),
+            "name the key that `quorate-vendor init` has made",
+        )
+    }
+}
+
+/// A session of somebody who has logged in.
+fn session(place: &TokenPlace, writing: bool) -> Result<Session> {
+    let module = module(&place.module).map_err(|fault| place.fault(&fault))?;
+    let slots = module.get_slots_with_token().map_err(|fault| place.fault(&fault))?;
+    let labelled =
+        |slot: &_| module.get_token_info(*slot).is_ok_and(|info| info.label().trim_end() == place.token);
+    let slot = slots.into_iter().find(labelled).ok_or_else(|| {
+        Error::new(
+            Code::TokenUnavailable,
+            format!("the PKCS #11 module {} has no token labelled {}", place.module.display(), quoted(&place.token)),
+            "connect it, or initialise it with its own tool; `pkcs11-tool --list-slots` shows those there are",
+        )
+    })?;
+    let pin = files::read_secret(&place.pin_file, "then give the token's user another PIN")?;
+    let pin = AuthPin::new(pin.trim().into());
+    let session = if writing { module.open_rw_session(slot) } else { module.open_ro_session(slot) };
+    let session = session.map_err(|fault| place.fault(&fault))?;
+    match session.login(UserType::User, Some(&pin)) {
+        // Whoever has logged in has done so for all sessions of this program.
+        Ok(()) | Err(Fault::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+        Err(fault) => Err(place.fault(&fault)),
+    }
+}
+
+/// The one object of this label and kind.
+fn only(session: &Session, place: &TokenPlace, class: ObjectClass) -> Result<ObjectHandle> {
+    let wanted = [
+        Attribute::Class(class),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Label(place.label.clone().into_bytes()),
+    ];
+    let found = session.find_objects(&wanted).map_err(|fault| place.fault(&fault))?;
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(place.unsuited("is not there")),
+        _ => Err(place.unsuited("is there more than once")),
+    }
+}
+
+/// A module, which a program may load and initialise once only.
+fn module(path: &Path) -> std::result::Result<Pkcs11, Fault> {
+    static LOADED: LazyLock<Mutex<BTreeMap<PathBuf, Pkcs11>>> = LazyLock::new(Mutex::default);
+    let mut loaded = lock(&LOADED);
+    if let Some(module) = loaded.get(path) {
+        return Ok(module.clone());
+    }
+    let module = Pkcs11::new(path)?;
+    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+    loaded.insert(path.to_owned(), module.clone());
+    Ok(module)
+}
+
+/// What is in these is always whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The object identifier of the curve, 1.2.840.10045.3.1.7, in DER.
+const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// The bytes of a number below the curve's order.
+const ORDER: usize = 32;
+const UNCOMPRESSED: usize = 1 + 2 * ORDER;
