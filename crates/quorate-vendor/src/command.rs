@@ -9,6 +9,7 @@ mod webhooks;
 
 use crate::api;
 use crate::authority::{self, Directories};
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::products;
 use crate::service::{self, Service, Vendor};
@@ -25,6 +26,7 @@ use quorate_edge::clock::Clock;
 use quorate_edge::command_line::help_files::HelpFiles;
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
+use quorate_edge::config::LimitKeys;
 use quorate_edge::files::{self, Access};
 use quorate_edge::https::Poster;
 use quorate_edge::monitoring;
@@ -63,6 +65,9 @@ struct Arguments {
     /// holds one.
     #[arg(long, value_name = "URL", env = "QUORATE_VENDOR_DATABASE", hide_env_values = true, global = true)]
     database: Option<String>,
+    /// The configuration file [default: /etc/quorate/vendor.toml, when it is there].
+    #[arg(long, value_name = "FILE", env = "QUORATE_VENDOR_CONFIG", hide_env_values = true, global = true)]
+    config: Option<PathBuf>,
     /// Print the result as one JSON document.
     #[arg(long, global = true)]
     json: bool,
@@ -158,9 +163,9 @@ enum Command {
     },
     /// Run the activation service.
     Serve {
-        /// The address to listen on.
-        #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:8443")]
-        listen: SocketAddr,
+        /// The address to listen on [default: "[::]:8443"].
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<SocketAddr>,
         /// A certificate chain from elsewhere, in PEM, instead of one by the activation CA.
         #[arg(long, value_name = "FILE", requires = "tls_key")]
         tls_certificate: Option<PathBuf>,
@@ -173,6 +178,11 @@ enum Command {
         /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice.
         #[arg(long, value_name = "FILE")]
         voice_secret_file: Option<PathBuf>,
+    },
+    /// The configuration file.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
     },
     #[command(flatten)]
     HelpFiles(HelpFiles),
@@ -213,6 +223,15 @@ enum CertificateCommand {
 }
 
 #[derive(Subcommand)]
+enum ConfigCommand {
+    /// Find out whether a configuration file, and the files that it names, can be used.
+    Check {
+        /// The file [default: the one that `serve` reads].
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum AuditCommand {
     /// List the entries, the newest last.
     List {
@@ -240,12 +259,23 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let (dir, json) = (arguments.dir, arguments.json);
-    let database = match &arguments.database {
-        Some(given) => Location::given(given)?,
-        None => service::own_database(&dir),
+    let mut output = Output { out, json };
+    let named = arguments.config.as_deref();
+    // These want no vendor, nor a file that can be read.
+    match arguments.command {
+        Command::Config { command: ConfigCommand::Check { file } } => {
+            return check(&Config::load(file.as_deref().or(named))?, &mut output);
+        }
+        Command::HelpFiles(files) => return files.write::<Arguments>(output.out),
+        _ => {}
+    }
+    let config = Config::load(named)?;
+    let database = match (&arguments.database, &config.database) {
+        (Some(given), _) => Location::given(given)?,
+        (None, Some(url)) => Location::given(&url.read()?)?,
+        (None, None) => service::own_database(&dir),
     };
     let open = || Service::open_in(&dir, &database, clock.clone());
-    let mut output = Output { out, json };
     match arguments.command {
         Command::Init { vendor, name, url, root_dir, ca_token } => {
             let directories = Directories { service: dir.clone(), root: root_dir.clone() };
@@ -306,21 +336,27 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 )
             })
         }
-        Command::HelpFiles(files) => files.write::<Arguments>(output.out),
+        // Done already.
+        Command::Config { .. } | Command::HelpFiles(_) => Ok(()),
         Command::Serve { listen, tls_certificate, tls_key, metrics, voice_secret_file } => {
-            command_line::start_log();
+            let log = &config.log;
+            command_line::start_log_as(log.format.unwrap_or_default(), log.filter.as_deref());
             let service = open()?;
             // A service without products could answer nothing; say so at the start.
             service.catalog()?;
-            let tls = match tls_certificate.zip(tls_key) {
+            let pair = tls_certificate.zip(tls_key).or(config.tls_certificate.zip(config.tls_key));
+            let tls = match pair {
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,
                 None => service.authority().service_tls(&service.service_name()?, clock.now())?,
             };
-            let telephone = voice_secret_file.as_deref().map(Secret::read).transpose()?;
+            let voice_secret = voice_secret_file.or(config.voice_secret);
+            let telephone = voice_secret.as_deref().map(Secret::read).transpose()?;
+            let listen = listen.or(config.listen).unwrap_or(USUAL);
+            let limits = config.limits;
             server::runtime()?.block_on(async {
                 let listener = server::listen(listen).await?;
                 let address = listener.local_addr().unwrap_or(listen);
-                let metrics = match metrics {
+                let metrics = match metrics.or(config.metrics) {
                     Some(address) => Some(monitoring::listen(address).await?),
                     None => None,
                 };
@@ -328,12 +364,21 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
                     tracing::debug!(%error, "nobody wants to know that the service has started");
                 }
-                let beside = Beside { telephone, metrics };
+                let beside = Beside { telephone, metrics, limits };
                 serve_with(service, beside, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
             })
         }
     }
+}
+
+fn check<W: Write>(config: &Config, output: &mut Output<'_, W>) -> Result<()> {
+    config.check()?;
+    let path = config.path.as_ref().map(|path| path.display().to_string());
+    output.say(&serde_json::json!({ "file": path }), || match &path {
+        Some(path) => format!("{path} is in order."),
+        None => "There is no configuration file; the service runs without.".to_owned(),
+    })
 }
 
 fn product<W: Write>(command: ProductCommand, service: &Service, output: &mut Output<'_, W>) -> Result<()> {
@@ -444,6 +489,8 @@ pub struct Beside {
     pub telephone: Option<Secret>,
     /// Has the pages for whoever watches over it here.
     pub metrics: Option<TcpListener>,
+    /// Limits other than the usual ones.
+    pub limits: LimitKeys,
 }
 
 /// The same, and something besides.
@@ -455,7 +502,7 @@ pub async fn serve_with(
     stop: impl Future<Output = ()>,
 ) {
     let (traffic, counted) = (Arc::default(), Metrics::default());
-    let Beside { telephone, metrics } = beside;
+    let Beside { telephone, metrics, limits } = beside;
     let mut tasks =
         vec![tokio::spawn(deliver(service.clone(), counted.clone())), tokio::spawn(forget(service.clone()))];
     if let Some(listener) = metrics {
@@ -463,7 +510,8 @@ pub async fn serve_with(
         tasks.push(tokio::spawn(monitoring::serve(listener, pages)));
     }
     let router = api::router(service, telephone, counted);
-    server::serve(listener, Some(Arc::new(tls)), router, Limits::default, traffic, stop).await;
+    server::serve(listener, Some(Arc::new(tls)), router, move || limits.or(Limits::default()), traffic, stop)
+        .await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
@@ -515,6 +563,8 @@ async fn forget(service: Service) {
     }
 }
 
+/// Where it listens, unless it is told.
+const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 8443);
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Each look is one statement that finds nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

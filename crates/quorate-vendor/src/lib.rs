@@ -16,6 +16,7 @@ pub mod api;
 pub mod audit;
 pub mod authority;
 pub mod command;
+pub mod config;
 pub mod customers;
 pub mod keys;
 pub mod metrics;

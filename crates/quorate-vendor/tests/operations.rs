@@ -307,3 +307,38 @@ fn what_postgresql_keeps_it_backs_up_itself() {
     let wrong = vendor.run(&["--database", "postgres://u:secret@h:port/d", "key", "list"]);
     assert!(!wrong.err.contains("secret") && wrong.err.contains("Q507"), "{wrong:?}");
 }
+
+/// One line of the file is another database, for every command; an option comes before it.
+#[test]
+fn the_configuration_file_is_heeded_by_every_command() {
+    let vendor = Vendor::new();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("vendor.toml");
+    let path = file.to_str().unwrap();
+    let ran = |arguments: &[&str]| {
+        Ran::from(vendor_program(&vendor.service_directory()).args(["--config", path]).args(arguments))
+    };
+    std::fs::write(&file, "[database]\nurl-file = \"url\"\n").unwrap();
+    std::fs::write(place.path().join("url"), "postgresql://127.0.0.1:1/none?connect_timeout=1\n").unwrap();
+    assert_eq!(ran(&["config", "check"]).succeeds(), format!("{path} is in order.\n"));
+    let away = ran(&["product", "history"]);
+    assert!(away.err.starts_with("error Q611"), "{away:?}");
+    let cluster = Cluster::start();
+    std::fs::write(place.path().join("url"), cluster.url(&[])).unwrap();
+    let empty = ran(&["product", "history"]);
+    assert!(empty.err.starts_with("error Q605"), "{empty:?}");
+
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    std::fs::write(&file, format!("[listen]\naddress = \"{address}\"\n")).unwrap();
+    let refused = ran(&["serve"]);
+    assert!(refused.err.starts_with(&format!("error Q506: cannot listen on {address}: ")), "{refused:?}");
+    let elsewhere = ran(&["serve", "--listen", "192.0.2.1:8443"]);
+    assert!(elsewhere.err.contains("192.0.2.1:8443"), "{elsewhere:?}");
+
+    std::fs::write(&file, "[listn]\n").unwrap();
+    ran(&["product", "history"]).fails(
+        &format!("Q209 (0x8007000D): line 1 of {path}: \"listn\" is not a key of this file"),
+        "did you mean listen? docs/vendor-config.md has all keys",
+    );
+}

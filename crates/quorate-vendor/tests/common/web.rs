@@ -38,7 +38,7 @@ impl Web {
         let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let never = std::future::pending();
-        let beside = Beside { telephone, metrics: None };
+        let beside = Beside { telephone, ..Beside::default() };
         tokio::spawn(quorate_vendor::command::serve_with(service, beside, tls, listener, never));
         Self { address, client: client_of(&root), root }
     }
