@@ -374,7 +374,6 @@ fn is_refusal(code: Code) -> bool {
             | Code::KeyUnknown
             | Code::KeyBlocked
             | Code::ProofInvalid
-            | Code::ActivationsUsedUp
             | Code::MachinesUsedUp
     )
 }

@@ -153,8 +153,8 @@ codes! {
     KeyUnknown = "Q401", 0xC004_C003;
     /// The vendor has blocked this product key.
     KeyBlocked = "Q402", 0xC004_C003;
-    /// The activations of this product key are used up.
-    ActivationsUsedUp = "Q403", 0xC004_C008;
+    /// The product key is activated on as many hosts as it may be.
+    HostsUsedUp = "Q403", 0xC004_C008;
     /// The proof that the caller holds the product key does not hold.
     ProofInvalid = "Q404";
     /// The license pack has no slot left to hand out.
@@ -167,6 +167,10 @@ codes! {
     CertificateUnknown = "Q408";
     /// The catalog has no key group of this number.
     KeyGroupUnknown = "Q409";
+    /// The product key was activated again on this host as often as it may be.
+    ReactivationsUsedUp = "Q410", 0xC004_C008;
+    /// The key group has not so many serials left for new product keys.
+    SerialsUsedUp = "Q411";
 
     /// No host was found: no SRV record and none set by hand.
     NoHostFound = "Q501", 0x8007_232B;

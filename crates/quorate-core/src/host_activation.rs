@@ -93,7 +93,7 @@ pub fn grant(
     match before.get(&machine) {
         None if (before.len() as u64) < u64::from(group.hosts) => Ok(Grant::NewHost),
         None => Err(Error::new(
-            Code::ActivationsUsedUp,
+            Code::HostsUsedUp,
             format!(
                 "product key {key} is activated on {}; {} are allowed",
                 words::counted(before.len(), "host"),
@@ -103,13 +103,13 @@ pub fn grant(
         )),
         Some(times) if *times <= group.reactivations => Ok(Grant::Reactivation),
         Some(times) => Err(Error::new(
-            Code::ActivationsUsedUp,
+            Code::ReactivationsUsedUp,
             format!(
                 "product key {key} was activated again {} times on this host; {} are allowed",
                 times - 1,
                 group.reactivations
             ),
-            "ask the vendor to raise the limit, or for another host key",
+            "ask the vendor to allow more re-activations, or for another host key",
         )),
     }
 }
@@ -131,7 +131,7 @@ mod tests {
             before.insert(machine, 1);
         }
         let seventh = grant(group, key, ShortHardwareId([7; 6]), &before).unwrap_err();
-        assert_eq!(seventh.code, Code::ActivationsUsedUp);
+        assert_eq!(seventh.code, Code::HostsUsedUp);
         assert_eq!(seventh.what, "product key 00096-000-000004 is activated on 6 hosts; 6 are allowed");
         let first = ShortHardwareId([1; 6]);
         for times in 1..=9 {
@@ -140,6 +140,7 @@ mod tests {
         }
         before.insert(first, 10);
         let tenth = grant(group, key, first, &before).unwrap_err();
+        assert_eq!(tenth.code, Code::ReactivationsUsedUp);
         assert_eq!(
             tenth.what,
             "product key 00096-000-000004 was activated again 9 times on this host; 9 are allowed"

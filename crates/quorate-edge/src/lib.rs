@@ -10,6 +10,8 @@
 pub mod clock;
 #[cfg(feature = "command-line")]
 pub mod command_line;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "database")]
 pub mod database;
 pub mod files;

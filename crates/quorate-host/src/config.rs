@@ -1,25 +1,16 @@
-//! The configuration file of the host: TOML, every key optional, each checked when it is read.
-//!
-//! A mistake is met with the line and what is wanted there; an unknown key with the nearest known one. Values are
-//! never repeated in errors, since some are passwords. `docs/host-config.md` documents the keys, and a test compares
-//! it with [`KEYS`].
+//! The configuration file of the host. `docs/host-config.md` documents the keys, and a test compares it with [`KEYS`].
 
 use crate::dns::{self, Publication, TsigKey};
 use crate::ledger::EventRetention;
 use crate::log::LogTarget;
 use crate::settings::{Patience, Settings};
-use quorate_core::identifier::quoted;
-use quorate_core::{Code, Error, Interval, Result};
-use quorate_edge::command_line::{self, LogFormat};
+use quorate_core::{Interval, Result};
+use quorate_edge::command_line;
+use quorate_edge::config::{Entry, Kind, LimitKeys, LogKeys, MOST_A_SECOND, Table, Url};
 use quorate_edge::files;
 use quorate_edge::https::ProxyUrl;
-use quorate_edge::rate::Rate;
-use quorate_edge::server::Limits;
 use std::net::SocketAddr;
-use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 /// What the file says; what it does not say is `None`.
 #[derive(Clone, Debug, Default)]
@@ -34,26 +25,16 @@ pub struct Config {
     pub database: Option<Url>,
     /// `proxy`.
     pub proxy: Option<Url>,
-    /// `limits.handshake`.
-    pub handshake: Option<Interval>,
-    /// `limits.idle`.
-    pub idle: Option<Interval>,
-    /// `limits.request`.
-    pub request: Option<Interval>,
-    /// `limits.connections`.
-    pub connections: Option<usize>,
-    /// `limits.connections-per-address`.
-    pub connections_per_address: Option<u32>,
+    /// Those of `limits` that are about connections.
+    pub limits: LimitKeys,
     /// `limits.requests-per-address`.
     pub requests_per_address: Option<u32>,
     /// `metrics.address`.
     pub metrics: Option<SocketAddr>,
     /// `log.to`.
     pub log_target: Option<LogTarget>,
-    /// `log.format`.
-    pub log_format: Option<LogFormat>,
-    /// `log.filter`.
-    pub log_filter: Option<String>,
+    /// `log.format` and `log.filter`.
+    pub log: LogKeys,
     /// `events.keep`.
     pub events_keep: Option<Interval>,
     /// `events.most`.
@@ -81,42 +62,10 @@ pub struct Domain {
     pub ttl: Option<u32>,
 }
 
-/// A URL that may hold a password, or the file that it stands in.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Url {
-    /// As it is.
-    Given(String),
-    /// In a file that others cannot read.
-    File(PathBuf),
-}
-
-impl std::fmt::Debug for Url {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Given(_) => f.write_str("Given(…)"),
-            Self::File(path) => write!(f, "File({})", path.display()),
-        }
-    }
-}
-
-impl Url {
-    /// The URL.
-    pub fn read(&self) -> Result<String> {
-        match self {
-            Self::Given(url) => Ok(url.clone()),
-            Self::File(path) => Ok(files::read_text(path)?.trim().to_owned()),
-        }
-    }
-}
-
 impl Config {
     /// The file that is named, or the usual one when it is there, or none.
     pub fn load(named: Option<&Path>) -> Result<Self> {
-        match named.filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => Self::read(path),
-            None if Path::new(USUAL).exists() => Self::read(Path::new(USUAL)),
-            None => Ok(Self::default()),
-        }
+        KIND.choose(named).map_or_else(|| Ok(Self::default()), Self::read)
     }
 
     /// Reads one file.
@@ -126,7 +75,9 @@ impl Config {
 
     /// Reads the text of a file.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        Reader { text, path }.config()
+        let mut config = Self { path: Some(path.to_owned()), ..Self::default() };
+        KIND.read(text, path, |entry| config.take(entry))?;
+        Ok(config)
     }
 
     /// Finds out whether what it names can be used as well.
@@ -164,19 +115,78 @@ impl Config {
         self.proxy.as_ref().map(|url| url.read()?.parse()).transpose()
     }
 
-    /// The limits, where it names any.
-    pub fn limits(&self, otherwise: Limits) -> Limits {
-        Limits {
-            handshake: self.handshake.map_or(otherwise.handshake, Into::into),
-            idle: self.idle.map_or(otherwise.idle, Into::into),
-            request: self.request.map_or(otherwise.request, Into::into),
-            connections: self.connections.unwrap_or(otherwise.connections),
-            per_address: self.connections_per_address.map_or(otherwise.per_address, Rate::per_second),
+    fn take(&mut self, entry: &Entry<'_>) -> Result<()> {
+        if self.limits.take(entry)? || self.log.take(entry)? {
+            return Ok(());
         }
+        match entry.key() {
+            "dns" => self.dns = entry.tables()?.iter().map(Domain::read).collect::<Result<_>>()?,
+            "listen.address" => {
+                let wanted = "an address and a port as in \"[::]:1688\"";
+                self.listen = Some(entry.parsed(wanted, |text| text.parse().ok())?);
+            }
+            "database.url" | "database.url-file" => entry.url(&mut self.database)?,
+            "proxy.url" => {
+                let is_url = |text: &str| text.parse::<ProxyUrl>().ok();
+                entry.parsed("a URL as in \"http://proxy.example:3128\"", is_url)?;
+                entry.url(&mut self.proxy)?;
+            }
+            "proxy.url-file" => entry.url(&mut self.proxy)?,
+            "limits.requests-per-address" => {
+                self.requests_per_address = u32::try_from(entry.number(0..=MOST_A_SECOND)?).ok();
+            }
+            "metrics.address" => {
+                let wanted = "an address and a port as in \"127.0.0.1:9688\"";
+                self.metrics = Some(entry.parsed(wanted, |text| text.parse().ok())?);
+            }
+            "log.to" => {
+                let wanted = "\"stderr\", \"journald\" or \"syslog\"";
+                self.log_target = Some(entry.parsed(wanted, LogTarget::named)?);
+            }
+            "events.keep" => self.events_keep = Some(entry.time(DAY..=Interval::days(3_650))?),
+            "events.most" => self.events_most = Some(entry.number(1..=1_000_000_000)?),
+            "intervals.activation" => self.patience.activation = Some(entry.time(Patience::RANGE)?),
+            "intervals.renewal" => self.patience.renewal = Some(entry.time(Patience::RANGE)?),
+            _ => return Err(entry.unknown()),
+        }
+        Ok(())
     }
 }
 
 impl Domain {
+    fn read(table: &Table<'_>) -> Result<Self> {
+        let (mut domain, mut server, mut host_name, mut tsig_key_file) = (None, None, None, None);
+        let (mut priority, mut weight, mut ttl) = (None, None, None);
+        for entry in &table.entries {
+            let name = |text: &str| dns::domain(text).ok().map(|_| text.to_owned());
+            match entry.key() {
+                "dns.domain" => domain = Some(entry.parsed("a domain as in \"corp.example.com\"", name)?),
+                "dns.server" => {
+                    let wanted = "an IP address, and a port unless it is 53, as in \"192.0.2.53\"";
+                    server = Some(entry.parsed(wanted, |text| command_line::name_server(text).ok())?);
+                }
+                "dns.host-name" => {
+                    let wanted = "the name of this host as in \"kms1.corp.example.com\"";
+                    host_name = Some(entry.parsed(wanted, name)?);
+                }
+                "dns.tsig-key-file" => tsig_key_file = Some(entry.path()?),
+                "dns.priority" => priority = u16::try_from(entry.number(0..=65_535)?).ok(),
+                "dns.weight" => weight = u16::try_from(entry.number(0..=65_535)?).ok(),
+                "dns.ttl" => ttl = u32::try_from(entry.number(0..=LONGEST_TTL)?).ok(),
+                _ => return Err(entry.unknown()),
+            }
+        }
+        Ok(Self {
+            domain: domain.ok_or_else(|| table.missing("domain"))?,
+            server: server.ok_or_else(|| table.missing("server"))?,
+            host_name: host_name.ok_or_else(|| table.missing("host-name"))?,
+            tsig_key_file,
+            priority,
+            weight,
+            ttl,
+        })
+    }
+
     /// What is published there, without the key that permits it.
     pub fn unsigned(&self, settings: &Settings) -> Publication {
         Publication {
@@ -194,246 +204,14 @@ impl Domain {
     }
 }
 
-/// A file that is being read.
-struct Reader<'a> {
-    text: &'a str,
-    path: &'a Path,
-}
-
-type Value<'a> = Spanned<DeValue<'a>>;
-
-impl Reader<'_> {
-    fn config(&self) -> Result<Config> {
-        let table = DeTable::parse(self.text).map_err(|error| {
-            // What TOML says is about the form and repeats no value.
-            let what = format!("it is not TOML: {}", error.message());
-            self.wrong(
-                &error.span().unwrap_or(0..0),
-                what,
-                "write it as in the example, packaging/quorate-host.toml",
-            )
-        })?;
-        let mut config = Config { path: Some(self.path.to_owned()), ..Config::default() };
-        for (section, value) in table.get_ref() {
-            let name = section.get_ref().as_ref();
-            if !sections().any(|known| known == name) {
-                return Err(self.unknown(&section.span(), name));
-            }
-            if name == "dns" {
-                config.dns = self.domains(value)?;
-                continue;
-            }
-            let DeValue::Table(table) = value.get_ref() else {
-                let wanted = format!("a table: write [{name}] on a line of its own, and its keys below");
-                return Err(self.wanted(&value.span(), name, &wanted));
-            };
-            for (key, value) in table {
-                let full = format!("{name}.{}", key.get_ref());
-                self.set(&mut config, &full, &key.span(), value)?;
-            }
-        }
-        Ok(config)
-    }
-
-    fn set(&self, config: &mut Config, key: &str, at: &Range<usize>, value: &Value<'_>) -> Result<()> {
-        match key {
-            "listen.address" => {
-                let wanted = "an address and a port as in \"[::]:1688\"";
-                config.listen = Some(self.parsed(key, value, wanted, |text| text.parse().ok())?);
-            }
-            "database.url" => self.url(&mut config.database, key, value, Url::Given)?,
-            "database.url-file" => self.url(&mut config.database, key, value, |path| self.file(&path))?,
-            "proxy.url" => {
-                self.parsed(key, value, "a URL as in \"http://proxy.example:3128\"", |text| {
-                    text.parse::<ProxyUrl>().ok()
-                })?;
-                self.url(&mut config.proxy, key, value, Url::Given)?;
-            }
-            "proxy.url-file" => self.url(&mut config.proxy, key, value, |path| self.file(&path))?,
-            "limits.handshake" => config.handshake = Some(self.time(key, value, SECOND..=DAY)?),
-            "limits.idle" => config.idle = Some(self.time(key, value, SECOND..=DAY)?),
-            "limits.request" => config.request = Some(self.time(key, value, SECOND..=DAY)?),
-            "limits.connections" => {
-                let connections = self.number(key, value, 1..=200_000)?;
-                config.connections = Some(usize::try_from(connections).unwrap_or(usize::MAX));
-            }
-            "limits.connections-per-address" => {
-                config.connections_per_address =
-                    u32::try_from(self.number(key, value, 0..=MOST_A_SECOND)?).ok();
-            }
-            "limits.requests-per-address" => {
-                config.requests_per_address = u32::try_from(self.number(key, value, 0..=MOST_A_SECOND)?).ok();
-            }
-            "metrics.address" => {
-                let wanted = "an address and a port as in \"127.0.0.1:9688\"";
-                config.metrics = Some(self.parsed(key, value, wanted, |text| text.parse().ok())?);
-            }
-            "log.to" => {
-                let wanted = "\"stderr\", \"journald\" or \"syslog\"";
-                config.log_target = Some(self.parsed(key, value, wanted, LogTarget::named)?);
-            }
-            "log.format" => {
-                let format = self.parsed(key, value, "\"text\" or \"json\"", |text| match text {
-                    "text" => Some(LogFormat::Text),
-                    "json" => Some(LogFormat::Json),
-                    _ => None,
-                })?;
-                config.log_format = Some(format);
-            }
-            "log.filter" => {
-                let wanted = "a level or levels of modules, as in \"info\" or \"info,quorate_host=debug\"";
-                let sound = |text: &str| command_line::is_log_filter(text).then(|| text.to_owned());
-                config.log_filter = Some(self.parsed(key, value, wanted, sound)?);
-            }
-            "events.keep" => config.events_keep = Some(self.time(key, value, DAY..=Interval::days(3_650))?),
-            "events.most" => config.events_most = Some(self.number(key, value, 1..=1_000_000_000)?),
-            "intervals.activation" => {
-                config.patience.activation = Some(self.time(key, value, Patience::RANGE)?)
-            }
-            "intervals.renewal" => config.patience.renewal = Some(self.time(key, value, Patience::RANGE)?),
-            _ => return Err(self.unknown(at, key)),
-        }
-        Ok(())
-    }
-
-    fn domains(&self, value: &Value<'_>) -> Result<Vec<Domain>> {
-        let wanted = "tables: write [[dns]] on a line of its own for each domain";
-        let DeValue::Array(tables) = value.get_ref() else {
-            return Err(self.wanted(&value.span(), "dns", wanted));
-        };
-        let domain = |table: &Value<'_>| match table.get_ref() {
-            DeValue::Table(keys) => self.domain(keys, &table.span()),
-            _ => Err(self.wanted(&table.span(), "dns", wanted)),
-        };
-        tables.iter().map(domain).collect()
-    }
-
-    fn domain(&self, table: &DeTable<'_>, at: &Range<usize>) -> Result<Domain> {
-        let (mut domain, mut server, mut host_name, mut tsig_key_file) = (None, None, None, None);
-        let (mut priority, mut weight, mut ttl) = (None, None, None);
-        for (key, value) in table {
-            let full = format!("dns.{}", key.get_ref());
-            let full = full.as_str();
-            let name = |text: &str| dns::domain(text).ok().map(|_| text.to_owned());
-            match full {
-                "dns.domain" => {
-                    domain = Some(self.parsed(full, value, "a domain as in \"corp.example.com\"", name)?);
-                }
-                "dns.server" => {
-                    let wanted = "an IP address, and a port unless it is 53, as in \"192.0.2.53\"";
-                    let address = |text: &str| command_line::name_server(text).ok();
-                    server = Some(self.parsed(full, value, wanted, address)?);
-                }
-                "dns.host-name" => {
-                    let wanted = "the name of this host as in \"kms1.corp.example.com\"";
-                    host_name = Some(self.parsed(full, value, wanted, name)?);
-                }
-                "dns.tsig-key-file" => {
-                    tsig_key_file = Some(self.beside(&self.text_of(full, value)?));
-                }
-                "dns.priority" => priority = u16::try_from(self.number(full, value, 0..=65_535)?).ok(),
-                "dns.weight" => weight = u16::try_from(self.number(full, value, 0..=65_535)?).ok(),
-                "dns.ttl" => ttl = u32::try_from(self.number(full, value, 0..=LONGEST_TTL)?).ok(),
-                _ => return Err(self.unknown(&key.span(), full)),
-            }
-        }
-        let missing = |key: &str| self.wrong(at, format!("this [[dns]] has no {key}"), "add it below");
-        Ok(Domain {
-            domain: domain.ok_or_else(|| missing("domain"))?,
-            server: server.ok_or_else(|| missing("server"))?,
-            host_name: host_name.ok_or_else(|| missing("host-name"))?,
-            tsig_key_file,
-            priority,
-            weight,
-            ttl,
-        })
-    }
-
-    fn text_of(&self, key: &str, value: &Value<'_>) -> Result<String> {
-        self.parsed(key, value, "a text in quotation marks", |text| {
-            Some(text.to_owned()).filter(|text| !text.is_empty())
-        })
-    }
-
-    fn parsed<T>(
-        &self,
-        key: &str,
-        value: &Value<'_>,
-        wanted: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T> {
-        value.get_ref().as_str().and_then(parse).ok_or_else(|| self.wanted(&value.span(), key, wanted))
-    }
-
-    fn time(&self, key: &str, value: &Value<'_>, range: RangeInclusive<Interval>) -> Result<Interval> {
-        let wanted = format!("a time from {} to {}, as in \"{}\"", range.start(), range.end(), range.start());
-        self.parsed(key, value, &wanted, |text| text.parse().ok().filter(|time| range.contains(time)))
-    }
-
-    fn number(&self, key: &str, value: &Value<'_>, range: RangeInclusive<u64>) -> Result<u64> {
-        let integer = value.get_ref().as_integer();
-        let number = integer.and_then(|integer| u64::from_str_radix(integer.as_str(), integer.radix()).ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-            self.wanted(&value.span(), key, &wanted)
-        })
-    }
-
-    fn url(
-        &self,
-        place: &mut Option<Url>,
-        key: &str,
-        value: &Value<'_>,
-        make: impl FnOnce(String) -> Url,
-    ) -> Result<()> {
-        let url = make(self.text_of(key, value)?);
-        match place.replace(url) {
-            None => Ok(()),
-            Some(_) => Err(self.wrong(
-                &value.span(),
-                "url and url-file stand side by side",
-                "keep one of them; a file that others cannot read is the safer place",
-            )),
-        }
-    }
-
-    fn file(&self, path: &str) -> Url {
-        Url::File(self.beside(path))
-    }
-
-    /// Paths are seen from the file's own directory.
-    fn beside(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
-    }
-
-    fn wanted(&self, at: &Range<usize>, key: &str, wanted: &str) -> Error {
-        self.wrong(at, format!("the value of {key} cannot be used"), format!("it wants {wanted}"))
-    }
-
-    fn unknown(&self, at: &Range<usize>, key: &str) -> Error {
-        let near = |known: &&str| strsim::damerau_levenshtein(key, known);
-        let nearest = sections().chain(KEYS.iter().copied()).min_by_key(near).unwrap_or_default();
-        let next = match key.split_once('.') {
-            // Somebody may have left out the table's name.
-            None if key.len() > 2 => KEYS.iter().find(|known| known.ends_with(&format!(".{key}"))).copied(),
-            _ => None,
-        };
-        let next = format!("did you mean {}? docs/host-config.md has all keys", next.unwrap_or(nearest));
-        self.wrong(at, format!("{} is not a key of this file", quoted(key)), next)
-    }
-
-    fn wrong(&self, at: &Range<usize>, what: impl AsRef<str>, next: impl Into<String>) -> Error {
-        let before = self.text.get(..at.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let what = format!("line {line} of {}: {}", self.path.display(), what.as_ref());
-        Error::new(Code::DocumentInvalid, what, next)
-    }
-}
-
-/// The names of the tables.
-fn sections() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter_map(|key| key.split('.').next())
-}
+/// The host's files.
+const KIND: Kind = Kind {
+    usual: "/etc/quorate/host.toml",
+    keys: KEYS,
+    lists: &["dns"],
+    document: "docs/host-config.md",
+    example: "packaging/quorate-host.toml",
+};
 
 /// Every key there is.
 pub const KEYS: &[&str] = &[
@@ -465,18 +243,14 @@ pub const KEYS: &[&str] = &[
     "intervals.renewal",
 ];
 
-/// Read when no other file is named.
-pub const USUAL: &str = "/etc/quorate/host.toml";
-
-const SECOND: Interval = Interval::seconds(1);
 const DAY: Interval = Interval::days(1);
-const MOST_A_SECOND: u64 = 1_000_000;
 /// RFC 2181, 8.
 const LONGEST_TTL: u64 = 0x7fff_ffff;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_core::Code;
 
     fn read(text: &str) -> Result<Config> {
         Config::parse(text, Path::new("/etc/quorate/host.toml"))
@@ -568,7 +342,7 @@ mod tests {
             (
                 "[dns]\ndomain = 'x.test'",
                 "line 1 of F: the value of dns cannot be used",
-                "it wants tables: write [[dns]] on a line of its own for each domain",
+                "it wants tables: write [[dns]] on a line of its own for each",
             ),
             (
                 "listen = 3",

@@ -55,7 +55,7 @@ impl LogTarget {
 pub fn start(config: &Config) -> Result<()> {
     let target = config.log_target.unwrap_or_default();
     target.check()?;
-    let (format, filter) = (config.log_format.unwrap_or_default(), config.log_filter.as_deref());
+    let (format, filter) = (config.log.format.unwrap_or_default(), config.log.filter.as_deref());
     let levels = || command_line::log_filter(filter);
     // A second start, as in tests that run a program's code twice, keeps the first.
     match target {

@@ -223,8 +223,10 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::CertificateUnknown
         | Code::NotFound
         | Code::NotSetUp => StatusCode::NOT_FOUND,
-        Code::ActivationsUsedUp
+        Code::HostsUsedUp
+        | Code::ReactivationsUsedUp
         | Code::MachinesUsedUp
+        | Code::SerialsUsedUp
         | Code::SlotsUsedUp
         | Code::ProductKeyUnsuited
         | Code::AlreadyThere => StatusCode::CONFLICT,

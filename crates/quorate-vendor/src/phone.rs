@@ -85,7 +85,7 @@ impl Service {
             let record = usable_key(turn.session, id)?;
             let current = self.catalog_in(turn.session)?;
             let rights = Rights::of(&record, &current.catalog)?;
-            let (left, _) = slots::left(turn.session, id, turn.now)?;
+            let (left, _) = slots::left(turn.session, id, rights.worth_giving(turn.now))?;
             let missing = wanted.saturating_sub(left);
             if missing > 0 {
                 self.add_slots(turn, id, &rights, missing)?;
@@ -145,7 +145,8 @@ impl Service {
         record: &KeyRecord,
         installation_id: &InstallationId,
     ) -> Result<Slot> {
-        let slot = slots::give(turn.session, installation_id, turn.now)?;
+        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
+        let slot = slots::give(turn.session, installation_id, rights.worth_giving(turn.now))?;
         let slot = match slot {
             Some(slot) => slot,
             None => {
@@ -227,7 +228,7 @@ impl Service {
     fn usage_of(&self, session: &mut Session<'_>, key: KeyRecord) -> Result<Usage> {
         let rights = Rights::of(&key, &self.catalog_in(session)?.catalog)?;
         let machines = activations::by_machine(session, key.id)?.len();
-        let (slots_left, slots) = slots::left(session, key.id, self.clock.now())?;
+        let (slots_left, slots) = slots::left(session, key.id, rights.worth_giving(self.clock.now()))?;
         Ok(Usage {
             allowed: rights.allowed(),
             group: rights.group.name,

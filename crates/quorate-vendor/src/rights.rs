@@ -7,7 +7,7 @@ use quorate_core::certificate::{Entitlement, Role};
 use quorate_core::extended_pid::ExtendedPid;
 use quorate_core::hardware::ShortHardwareId;
 use quorate_core::product_key::KeyId;
-use quorate_core::{Code, Error, Result, Timestamp, host_activation, key_activation};
+use quorate_core::{Code, Error, Interval, Result, Timestamp, host_activation, key_activation};
 use std::collections::BTreeMap;
 
 /// What a product key is worth by the catalog.
@@ -96,6 +96,13 @@ impl Rights {
         }
     }
 
+    /// Until when the certificate of a slot must hold at least to be given to somebody. A host that was activated by
+    /// telephone asks for another certificate in the last 30 days of its own; what ends together with that is no help.
+    pub(crate) fn worth_giving(&self, now: Timestamp) -> Timestamp {
+        let quarter = Interval::seconds(self.group.certificate_validity.as_seconds() / 4);
+        quarter.min(SHORTEST_HELP).after(now)
+    }
+
     /// Decides on one more activation, after those before it.
     pub(crate) fn grant(
         &self,
@@ -113,6 +120,8 @@ impl Rights {
     }
 }
 
+/// Of a certificate that holds for years.
+const SHORTEST_HELP: Interval = Interval::days(90);
 /// English, United States: the locale of the documented example.
 const LOCALE: u16 = 1033;
 /// The generation of our own certificates, in the place of a system's build.

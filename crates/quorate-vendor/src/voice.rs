@@ -138,8 +138,10 @@ impl Call {
             return self.ask(format!("Nothing was typed. Group {number}, please."));
         }
         // The star ends the gathering, and is not among the keys then; on a platform that counts it, what follows the
-        // last one is the group.
-        let group = keys.rsplit('*').next().unwrap_or_default();
+        // last one is the group. Many end with the hash sign whatever they type: the sixth digit has ended the group by
+        // then, and so it stands before the next.
+        let group = keys.rsplit('*').next().unwrap_or_default().replace('#', "");
+        let group = group.as_str();
         if group.len() < GROUP && group.bytes().all(|key| key.is_ascii_digit()) {
             return self.ask(format!("Group {number} from its first digit, please."));
         }
@@ -162,7 +164,7 @@ impl Call {
         // Nine sound groups may still be no Installation ID, as when two of them were exchanged.
         match groups.join("-").parse() {
             Ok(installation_id) => self.read(installation_id, Wanted::Whole, confirm),
-            Err(error) => refused(&error),
+            Err(error) => self.refused(&error),
         }
     }
 
@@ -195,7 +197,9 @@ impl Call {
     ) -> Answer {
         let confirmation_id = match confirm(&installation_id) {
             Ok(confirmation_id) => confirmation_id.to_string(),
-            Err(error) => return refused(&error),
+            Err(error) => {
+                return self.passing(&error, installation_id).unwrap_or_else(|call| call.refused(&error));
+            }
         };
         let mut groups = ConfirmationId::LETTERS.iter().zip(confirmation_id.split('-'));
         let (mut says, last) = match wanted {
@@ -224,6 +228,52 @@ impl Call {
         says.push(Said::Words(choices(last)));
         let stage = Stage::Reading { installation_id, last };
         Answer { says, then: Some(Self { turn: self.turn + 1, stage, ..self }) }
+    }
+
+    /// When the service cannot answer now, the call waits with what has been typed; when it is another fault, the call is
+    /// given back.
+    fn passing(self, error: &Error, installation_id: InstallationId) -> std::result::Result<Answer, Self> {
+        let code = error.code;
+        if !matches!(code, Code::DatabaseUnavailable | Code::Unwritable | Code::DiskFull | Code::Internal) {
+            return Err(self);
+        }
+        let waits = Self { stage: Stage::Reading { installation_id, last: None }, ..self };
+        let words = "The activation service cannot answer now. The error is";
+        Ok(waits.ask(format!("{words} {}. Press 1 to try again, or call again later.", spoken(code))))
+    }
+
+    /// What the phone desk has refused, in words that make sense without a screen.
+    fn refused(self, error: &Error) -> Answer {
+        // Whoever can't show that he holds a key does not learn whether there is one.
+        let code = match error.code {
+            Code::KeyUnknown => Code::InstallationIdInvalid,
+            code => code,
+        };
+        let words = match code {
+            Code::InstallationIdInvalid => {
+                let from_the_first = Self { stage: Stage::Typing { groups: Vec::new(), wrong: 0 }, ..self };
+                return from_the_first.ask(format!(
+                    "This Installation ID cannot be activated. The error is {}. Compare the product key on the machine \
+                     with the one that you were given, and type all nine groups in their order. Group 1, please.",
+                    spoken(code)
+                ));
+            }
+            Code::KeyBlocked => "This product key is blocked. Ask the vendor why, or for another key.",
+            Code::HostsUsedUp | Code::MachinesUsedUp => {
+                "The activations of this product key are used up. Ask the vendor for more."
+            }
+            Code::ReactivationsUsedUp => {
+                "This product key was activated on this machine as often as it may be. Ask the vendor for more."
+            }
+            Code::SlotsUsedUp => {
+                "The license pack of this product key is used up. Ask the vendor for a new license pack."
+            }
+            Code::ProductKeyUnsuited | Code::KeyGroupUnknown => {
+                "Nothing is activated with this product key by telephone."
+            }
+            _ => "The activation service cannot answer now. Call again later.",
+        };
+        end(format!("{words} The error is {}.", spoken(code)))
     }
 
     fn ask(self, words: impl Into<String>) -> Answer {
@@ -269,33 +319,6 @@ fn choices(last: Option<usize>) -> String {
 
 fn end(words: impl Into<String>) -> Answer {
     Answer { says: vec![Said::Words(words.into() + " Goodbye.")], then: None }
-}
-
-/// What the phone desk has refused, in words that make sense without a screen.
-fn refused(error: &Error) -> Answer {
-    // Whoever can't show that he holds a key does not learn whether there is one.
-    let code = match error.code {
-        Code::KeyUnknown => Code::InstallationIdInvalid,
-        code => code,
-    };
-    let words = match code {
-        Code::InstallationIdInvalid => {
-            "This Installation ID cannot be activated. Compare the product key on the machine with the one that you were \
-             given, and type all nine groups in their order when you call again."
-        }
-        Code::KeyBlocked => "This product key is blocked. Ask the vendor why, or for another key.",
-        Code::ActivationsUsedUp | Code::MachinesUsedUp => {
-            "The activations of this product key are used up. Ask the vendor for more."
-        }
-        Code::SlotsUsedUp => {
-            "The license pack of this product key is used up. Ask the vendor for a new license pack."
-        }
-        Code::ProductKeyUnsuited | Code::KeyGroupUnknown => {
-            "Nothing is activated with this product key by telephone."
-        }
-        _ => "The activation service cannot answer now. Call again later.",
-    };
-    end(format!("{words} The error is {}.", spoken(code)))
 }
 
 /// A code as people say it: "Q four oh three".

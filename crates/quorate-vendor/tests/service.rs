@@ -304,6 +304,31 @@ fn a_run_that_stops_leaves_no_key() {
 }
 
 #[test]
+fn a_group_has_so_many_serials() {
+    in_both(|place| {
+        let service = place.service();
+        let last = key(&service, MAKS);
+        place.meddle("UPDATE key_serial SET last = 999999997 WHERE key_group = 97");
+        let error = service.issue_few(&Issue::of(MAKS, 3)).unwrap_err();
+        assert_eq!(
+            error.report(),
+            "error Q411: key group 97 has 2 serials left; 3 are wanted\n\
+             next: add another key group for the same SKU to the product file"
+        );
+        let issued = service.issue_few(&Issue::of(MAKS, 2)).unwrap();
+        assert_eq!(issued[1].id().to_string(), "00097-999-999999");
+        refused(
+            service.issue_few(&Issue::of(MAKS, 1)),
+            Code::SerialsUsedUp,
+            "key group 97 has 0 serials left; 1 are wanted",
+        );
+        // Other groups have their own, and the keys that there are go on.
+        key(&service, HOST_KEYS);
+        activate(&service, &last, 1).unwrap();
+    });
+}
+
+#[test]
 fn limits_are_the_groups_or_the_keys_own() {
     in_both(|place| {
         let service = place.service();
@@ -332,12 +357,12 @@ fn limits_are_the_groups_or_the_keys_own() {
         activate_host(&service, &host, 1).unwrap();
         refused(
             activate_host(&service, &host, 2),
-            Code::ActivationsUsedUp,
+            Code::HostsUsedUp,
             "product key 00096-000-000001 is activated on 1 host; 1 are allowed",
         );
         refused(
             activate_host(&service, &host, 1),
-            Code::ActivationsUsedUp,
+            Code::ReactivationsUsedUp,
             "product key 00096-000-000001 was activated again 0 times on this host; 0 are allowed",
         );
 
@@ -614,6 +639,23 @@ fn slots_end_with_their_certificates() {
         assert_eq!(service.confirm(&installation_id(&key, 1)).unwrap_err().code, Code::SlotsUsedUp);
         assert_eq!(slots(&service.pack(key.id(), 1).unwrap()), [3]);
         service.confirm(&installation_id(&key, 1)).unwrap();
+    });
+}
+
+/// The slots of one pack end together: whoever asks in the last month of one is not given another that ends with it.
+#[test]
+fn a_slot_that_ends_soon_is_not_given() {
+    in_both(|place| {
+        let key = key(&place.service(), HOST_KEYS);
+        place.service().pack(key.id(), 2).unwrap();
+        place.service().confirm(&installation_id(&key, 1)).unwrap();
+        let late = place.service_at(Clock::new(|| Interval::days(5 * 365 - 21).after(Timestamp::now())));
+        assert_eq!(late.usage(key.id()).unwrap().slots_left, 0);
+        assert_eq!(late.confirm(&installation_id(&key, 2)).unwrap_err().code, Code::SlotsUsedUp);
+        // The new pack opens by what was given of the old one, and has another to give.
+        assert_eq!(slots(&late.pack(key.id(), 1).unwrap()), [1, 2, 3]);
+        late.confirm(&installation_id(&key, 2)).unwrap();
+        assert_eq!(late.usage(key.id()).unwrap().slots_left, 0);
     });
 }
 

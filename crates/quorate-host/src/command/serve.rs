@@ -2,7 +2,7 @@
 
 use super::dns::DnsOptions;
 use crate::book::Location;
-use crate::config::{Config, Url};
+use crate::config::Config;
 use crate::ledger::EventRetention;
 use crate::limit;
 use crate::log;
@@ -13,7 +13,7 @@ use quorate_core::hardware::Components;
 use quorate_core::{Interval, Result};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line;
-use quorate_edge::files;
+use quorate_edge::config::Url;
 use quorate_edge::rate::Rate;
 use quorate_edge::server::Limits;
 use std::net::SocketAddr;
@@ -111,7 +111,7 @@ impl Sources {
     fn in_force(&self, config: Config, settings: &Settings) -> Result<InForce> {
         let serve = &self.serve;
         let listen = serve.listen.unwrap_or_else(|| config.listen(settings));
-        let limits = config.limits(Limits::default());
+        let limits = config.limits.or(Limits::default());
         let limits = Limits {
             handshake: serve.handshake_limit.map_or(limits.handshake, Duration::from_secs),
             idle: serve.idle_limit.map_or(limits.idle, Duration::from_secs),
@@ -192,7 +192,7 @@ impl Sources {
 
 impl InForce {
     fn waits_for_a_restart(&self, now: &Self) -> Vec<&'static str> {
-        let log = |config: &Config| (config.log_target, config.log_format, config.log_filter.clone());
+        let log = |config: &Config| (config.log_target, config.log.clone());
         [
             ("listen.address", self.listen != now.listen),
             ("database", self.book != now.book),
@@ -210,14 +210,8 @@ impl InForce {
 
 /// Where the book is: what was given, or what a file holds, where no list of processes shows it.
 pub fn location(database: Option<&str>, config: &Config) -> Result<Location> {
-    let given = match (database, &config.database) {
-        (Some(given), _) => match given.strip_prefix('@') {
-            Some(file) => Some(files::read_text(Path::new(file))?.trim().to_owned()),
-            None => Some(given.to_owned()),
-        },
-        (None, configured) => configured.as_ref().map(Url::read).transpose()?,
-    };
-    Ok(given.map_or(Location::Own, Location::Postgres))
+    let given = database.map(Url::given).or_else(|| config.database.clone());
+    Ok(given.map(|url| url.read()).transpose()?.map_or(Location::Own, Location::Postgres))
 }
 
 /// As text, for `config show`.
@@ -226,7 +220,7 @@ pub fn shown(
     settings: &Settings,
     directory: &Path,
 ) -> Vec<(&'static str, String, &'static str)> {
-    let (limits, events) = (config.limits(Limits::default()), config.events());
+    let (limits, events) = (config.limits.or(Limits::default()), config.events());
     let from = |file: bool, set: bool| match (file, set) {
         (true, _) => "file",
         (false, true) => "command",
@@ -253,14 +247,18 @@ pub fn shown(
         ("listen.address", text(&listen), from(config.listen.is_some(), settings.port.is_some())),
         ("database.url", url(&config.database, &own_file), from(config.database.is_some(), false)),
         ("proxy.url", url(&config.proxy, ""), from(config.proxy.is_some(), false)),
-        ("limits.handshake", seconds(limits.handshake), from(config.handshake.is_some(), false)),
-        ("limits.idle", seconds(limits.idle), from(config.idle.is_some(), false)),
-        ("limits.request", seconds(limits.request), from(config.request.is_some(), false)),
-        ("limits.connections", limits.connections.to_string(), from(config.connections.is_some(), false)),
+        ("limits.handshake", seconds(limits.handshake), from(config.limits.handshake.is_some(), false)),
+        ("limits.idle", seconds(limits.idle), from(config.limits.idle.is_some(), false)),
+        ("limits.request", seconds(limits.request), from(config.limits.request.is_some(), false)),
+        (
+            "limits.connections",
+            limits.connections.to_string(),
+            from(config.limits.connections.is_some(), false),
+        ),
         (
             "limits.connections-per-address",
             a_second(limits.per_address),
-            from(config.connections_per_address.is_some(), false),
+            from(config.limits.connections_per_address.is_some(), false),
         ),
         (
             "limits.requests-per-address",
@@ -279,16 +277,16 @@ pub fn shown(
         ),
         (
             "log.format",
-            text(&match config.log_format.unwrap_or_default() {
+            text(&match config.log.format.unwrap_or_default() {
                 command_line::LogFormat::Text => "text",
                 command_line::LogFormat::Json => "json",
             }),
-            from(config.log_format.is_some(), false),
+            from(config.log.format.is_some(), false),
         ),
         (
             "log.filter",
-            text(&config.log_filter.as_deref().unwrap_or("info")),
-            from(config.log_filter.is_some(), false),
+            text(&config.log.filter.as_deref().unwrap_or("info")),
+            from(config.log.filter.is_some(), false),
         ),
         ("events.keep", text(&events.age), from(config.events_keep.is_some(), false)),
         ("events.most", events.most.to_string(), from(config.events_most.is_some(), false)),

@@ -165,17 +165,19 @@ pub fn of_certificate(session: &mut Session<'_>, certificate: &str) -> Result<Op
 /// So many of the activations that are wanted, the newest first.
 pub fn list(session: &mut Session<'_>, filter: &ActivationFilter, most: u32) -> Result<Vec<Activation>> {
     let before = filter.before.unwrap_or(u64::MAX);
-    let (mut conditions, mut wanted): (_, Vec<Value>) = (vec!["id < $1"], vec![before.into()]);
+    let (mut conditions, mut wanted): (_, Vec<Value>) = (vec!["id < $1".to_owned()], vec![before.into()]);
     if let Some(key) = filter.key {
         wanted.extend([key.group().into(), key.serial().into()]);
-        conditions.push("key_group = $2 AND serial = $3");
-    } else if let Some(customer) = filter.customer {
-        wanted.push(customer.into());
-        conditions
-            .push("(key_group, serial) IN (SELECT key_group, serial FROM product_key WHERE customer = $2)");
+        conditions.push("key_group = $2 AND serial = $3".to_owned());
     }
-    let since = filter.since.map(|since| format!("at >= {}", since.as_second()));
-    conditions.extend(since.as_deref());
+    if let Some(customer) = filter.customer {
+        wanted.push(customer.into());
+        conditions.push(format!(
+            "(key_group, serial) IN (SELECT key_group, serial FROM product_key WHERE customer = ${})",
+            wanted.len()
+        ));
+    }
+    conditions.extend(filter.since.map(|since| format!("at >= {}", since.as_second())));
     let select = format!("{SELECT} WHERE {} ORDER BY id DESC LIMIT {most}", conditions.join(" AND "));
     session.rows(&select, &wanted)?.into_iter().map(activation).collect()
 }

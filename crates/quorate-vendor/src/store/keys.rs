@@ -112,7 +112,7 @@ pub fn reserve(session: &mut Session<'_>, group: u16, count: u32) -> Result<u32>
     let last: u32 = last.map_or(Ok(0), |mut row| row.take())?;
     let end = last.checked_add(count).filter(|end| *end <= KeyId::MAX_SERIAL).ok_or_else(|| {
         Error::new(
-            Code::ActivationsUsedUp,
+            Code::SerialsUsedUp,
             format!(
                 "key group {group} has {} serials left; {count} are wanted",
                 KeyId::MAX_SERIAL.saturating_sub(last)

@@ -42,12 +42,12 @@ pub fn add(
     )
 }
 
-/// How many slots of a key can still be given, and how many it has in all.
-pub fn left(session: &mut Session<'_>, key: KeyId, now: Timestamp) -> Result<(u32, u32)> {
+/// How many slots of a key can still be given, since their certificates hold beyond `until`, and how many it has in all.
+pub fn left(session: &mut Session<'_>, key: KeyId, until: Timestamp) -> Result<(u32, u32)> {
     let mut row = session.row(
         "SELECT coalesce(sum(CASE WHEN installation_id IS NULL AND ends > $3 THEN 1 ELSE 0 END), 0), count(*)
          FROM slot WHERE key_group = $1 AND serial = $2",
-        values![key.group(), key.serial(), now],
+        values![key.group(), key.serial(), until],
     )?;
     Ok((row.take()?, row.take()?))
 }
@@ -74,18 +74,18 @@ pub fn given(session: &mut Session<'_>, installation_id: &InstallationId) -> Res
     session.find(select, values![installation_id.digits()])?.map(slot).transpose()
 }
 
-/// Gives the next free slot of its key to an Installation ID; `None` when every one is given, or its certificate has
-/// ended.
+/// Gives the next free slot of its key, whose certificate holds beyond `until`, to an Installation ID; `None` when there
+/// is none.
 pub fn give(
     session: &mut Session<'_>,
     installation_id: &InstallationId,
-    now: Timestamp,
+    until: Timestamp,
 ) -> Result<Option<Slot>> {
     let key = installation_id.key();
     let free = session.find(
         "SELECT number, secret, certificate FROM slot
          WHERE key_group = $1 AND serial = $2 AND installation_id IS NULL AND ends > $3 ORDER BY number LIMIT 1",
-        values![key.group(), key.serial(), now],
+        values![key.group(), key.serial(), until],
     )?;
     let Some(free) = free.map(slot).transpose()? else { return Ok(None) };
     session.execute(

@@ -53,8 +53,10 @@ impl Secret {
         // The same name twice with the same value is signed once.
         let fields: String =
             BTreeSet::from_iter(fields).into_iter().flat_map(|(name, value)| [&**name, value]).collect();
-        // Some platforms leave a port out of the URL that they sign, and some do not.
-        [Cow::Borrowed(url), without_port(url)]
+        // Some platforms leave a port out of the URL that they sign, some do not, and some write the usual one.
+        let bare = without_port(url);
+        let usual = with_port(&bare, USUAL_PORT);
+        [url, &bare, &usual]
             .iter()
             .any(|url| hmac::verify(&self.0, format!("{url}{fields}").as_bytes(), &tag).is_ok())
     }
@@ -78,7 +80,16 @@ fn without_port(url: &str) -> Cow<'_, str> {
     }
 }
 
+fn with_port(url: &str, port: u16) -> String {
+    let path = url.find("://").map_or(0, |scheme| scheme + 3);
+    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
+    let (start, rest) = url.split_at(path);
+    format!("{start}:{port}{rest}")
+}
+
 const SHORTEST: usize = 16;
+/// That of HTTPS.
+const USUAL_PORT: u16 = 443;
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +115,11 @@ mod tests {
         let header = b"RSOYDt4T1cUTdK1PDd93/VVr8B8=";
         assert!(secret.has_signed(header, url, &sent));
         assert!(secret.has_signed(header, "https://mycompany.com:8443/myapp.php?foo=1&bar=2", &sent));
+        // As a platform signs it that names the usual port: what it asks is known without.
+        let named = "https://mycompany.com:443/myapp.php?foo=1&bar=2";
+        let fields_of: String = BTreeSet::from_iter(&sent).into_iter().flat_map(|(n, v)| [&**n, v]).collect();
+        let tag = hmac::sign(&secret.0, format!("{named}{fields_of}").as_bytes());
+        assert!(secret.has_signed(BASE64.encode(tag).as_bytes(), url, &sent));
         let twice = [sent.clone(), sent.clone()].concat();
         assert!(secret.has_signed(header, url, &twice));
 

@@ -96,13 +96,14 @@ fn a_group_that_is_not_right_is_asked_for_again() {
     let begun = "Group 1 from its first digit, please.";
     for (keys, said) in [
         (wrong, again),
-        ("12345#", again),
-        ("12#", again),
+        ("12345#", begun),
+        ("12#", begun),
+        ("#12345", begun),
         ("12 456", again),
         ("000000000000", again),
         ("ABCDEF", again),
         ("１２３４５６", again),
-        ("*12345#", again),
+        ("*12345#", begun),
         ("12345", begun),
         ("*", begun),
         ("12*", begun),
@@ -110,6 +111,7 @@ fn a_group_that_is_not_right_is_asked_for_again() {
         ("", "Nothing was typed. Group 1, please."),
         (&right, "Group 2, please."),
         (&format!("99*{right}"), "Group 2, please."),
+        (&format!("#{right}"), "Group 2, please."),
     ] {
         let mut line = Line::new();
         line.types("");
@@ -185,15 +187,14 @@ fn the_confirmation_id_is_read_slowly_on_request() {
 #[test]
 fn a_refusal_is_spoken_with_its_code() {
     for (code, words, number) in [
-        (Code::KeyUnknown, "This Installation ID cannot be activated. ", "Q one oh four"),
-        (Code::InstallationIdInvalid, "This Installation ID cannot be activated. ", "Q one oh four"),
         (Code::KeyBlocked, "This product key is blocked. ", "Q four oh two"),
-        (Code::ActivationsUsedUp, "The activations of this product key are used up. ", "Q four oh three"),
+        (Code::HostsUsedUp, "The activations of this product key are used up. ", "Q four oh three"),
+        (Code::ReactivationsUsedUp, "This product key was activated on this machine as ", "Q four one oh"),
         (Code::MachinesUsedUp, "The activations of this product key are used up. ", "Q four oh six"),
         (Code::SlotsUsedUp, "The license pack of this product key is used up. ", "Q four oh five"),
         (Code::ProductKeyUnsuited, "Nothing is activated with this product key ", "Q one oh two"),
         (Code::KeyGroupUnknown, "Nothing is activated with this product key ", "Q four oh nine"),
-        (Code::DatabaseUnavailable, "The activation service cannot answer now. ", "Q six one one"),
+        (Code::RequestInvalid, "The activation service cannot answer now. ", "Q three oh six"),
     ] {
         let desk = Err(Error::new(code, "product key 00096-000-000004 …", "`quorate-vendor …`"));
         let (line, said) = Line::with(desk, &groups());
@@ -215,8 +216,36 @@ fn a_refusal_is_spoken_with_its_code() {
     for groups in [vec!["000000".to_owned(); 9], reversed] {
         let (line, said) = Line::with(Ok(machine().1), &groups);
         assert!(said.starts_with("This Installation ID cannot be activated. "), "{said}");
-        assert!(line.has_ended() && line.asked == 0);
+        assert!(line.query.ends_with("&wrong=0&groups=") && line.asked == 0, "{}", line.query);
     }
+}
+
+#[test]
+fn whoever_has_typed_another_id_may_type_it_again_in_the_same_call() {
+    for code in [Code::KeyUnknown, Code::InstallationIdInvalid] {
+        let desk = Err(Error::new(code, "product key 00096-000-000004 …", "`quorate-vendor …`"));
+        let (mut line, said) = Line::with(desk, &groups());
+        let begins = "This Installation ID cannot be activated. The error is Q one oh four. ";
+        assert!(said.starts_with(begins) && said.ends_with(" Group 1, please."), "{said}");
+        assert!(!said.contains("00096") && !said.contains('`'), "{said}");
+        line.desk = Ok(machine().1);
+        let said = groups().iter().map(|group| line.types(group)).last().unwrap();
+        assert!(said.starts_with("This is your Confirmation ID"), "{said}");
+    }
+}
+
+#[test]
+fn what_has_been_typed_waits_until_the_service_can_answer() {
+    let away = Err(Error::new(Code::DatabaseUnavailable, "postgres://…", "`systemctl …`"));
+    let (mut line, said) = Line::with(away.clone(), &groups());
+    let try_again = "The activation service cannot answer now. The error is Q six one one. Press 1 to try again, or call \
+                     again later.";
+    assert_eq!(said, try_again);
+    assert_eq!(line.types("1"), try_again);
+    line.desk = Ok(machine().1);
+    assert!(line.types("1").starts_with("This is your Confirmation ID"));
+    line.desk = away;
+    assert_eq!(line.types("2"), try_again);
 }
 
 #[test]
