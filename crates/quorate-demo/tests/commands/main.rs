@@ -6,3 +6,4 @@ mod help_files;
 mod keep;
 mod support;
 mod transcripts;
+mod vendor_json;
