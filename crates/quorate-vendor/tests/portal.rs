@@ -8,7 +8,7 @@ mod common;
 use common::browser::Browser;
 use common::place::{Place, in_both, key};
 use common::web::Web;
-use common::{HOST_KEYS, MAKS, installation_id};
+use common::{HOST_KEYS, MAKS, SETUP_KEYS, installation_id};
 use quorate_core::check_digit;
 use quorate_core::license_pack::LicensePack;
 use quorate_core::{Interval, Timestamp};
@@ -99,6 +99,23 @@ fn an_admin_issues_limits_and_blocks() {
         browser.shows("p.warning", "this key is blocked").await;
         browser.click("nav a[href='/revocation']").await;
         browser.shows("main", "00097-000-000001").await;
+
+        // A public key has a page as well, with nothing on it that would do nothing.
+        let public = place.ask(|service| {
+            let public = key(service, SETUP_KEYS).id();
+            service.assign_key(public, Some("Fabrikam")).unwrap();
+            public
+        });
+        let fabrikam = place.ask(|service| service.customer_named("Fabrikam").unwrap().id);
+        browser.go(&web.url(&format!("/customers/{fabrikam}"))).await;
+        browser.shows("tbody tr:last-child", "public, never counted").await;
+        browser.click(&format!("a[href='/keys/{public}']")).await;
+        browser.shows("dl", "Contoso Office Standard client setup keys").await;
+        browser.shows("dl", "nothing: it is public and never counted").await;
+        assert!(!browser.text("main").await.contains("Activations"));
+        let forms = browser.driver.find_all(By::Css("main form")).await.unwrap();
+        let action = forms[0].attr("action").await.unwrap();
+        assert_eq!((forms.len(), action.unwrap()), (1, format!("/keys/{public}/assign")));
 
         browser.click("nav a[href='/products']").await;
         let products = browser.find("textarea[name=file]:not([hidden])").await;
@@ -249,6 +266,15 @@ fn a_customer_helps_itself_on_a_small_screen() {
         let refused = browser.text(".error").await;
         assert!(refused.contains(&format!("product key {} is not one of yours", other.id())), "{refused}");
         assert_eq!(place.ask(|service| service.usage(other.id()).unwrap().machines), 0);
+        let public = place.ask(|service| {
+            let public = key(service, SETUP_KEYS).id();
+            service.assign_key(public, Some("Fabrikam")).unwrap();
+            public
+        });
+        browser.go(&web.url("/my")).await;
+        browser.shows("section:last-child", "A public key, never counted").await;
+        let packs = format!("form[action='/my/{public}/pack']");
+        assert!(browser.driver.find_all(By::Css(packs)).await.unwrap().is_empty());
         for path in [
             "/customers",
             "/keys",
