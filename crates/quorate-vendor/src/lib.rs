@@ -17,6 +17,7 @@ pub mod audit;
 pub mod authority;
 pub mod command;
 pub mod customers;
+pub mod device;
 pub mod keys;
 pub mod metrics;
 pub mod once;

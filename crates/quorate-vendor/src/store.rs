@@ -151,9 +151,14 @@ CREATE TABLE account (
     customer BIGINT REFERENCES customer (id),
     password TEXT NOT NULL,
     created BIGINT NOT NULL,
-    closed BIGINT,
+    closed BIGINT
+);
+CREATE TABLE sign_in_failure (
+    account BIGINT NOT NULL,
+    device BYTEA NOT NULL,
     failures BIGINT NOT NULL,
-    failed BIGINT
+    failed BIGINT,
+    PRIMARY KEY (account, device)
 );
 CREATE TABLE portal_session (
     hash BYTEA PRIMARY KEY,

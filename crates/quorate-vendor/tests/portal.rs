@@ -6,35 +6,18 @@
 mod common;
 
 use common::browser::Browser;
-use common::place::{Place, in_both, key};
+use common::people::{PASSWORD, over_https, people};
+use common::place::{Place, key};
 use common::web::Web;
 use common::{HOST_KEYS, MAKS, SETUP_KEYS, installation_id};
+use quorate_core::Timestamp;
 use quorate_core::check_digit;
 use quorate_core::license_pack::LicensePack;
-use quorate_core::{Interval, Timestamp};
-use quorate_edge::clock::Clock;
-use quorate_vendor::accounts::Role;
 use quorate_vendor::keys::Issue;
-use quorate_vendor::service::Service;
 use quorate_vendor::store::keys::KeyFilter;
 use reqwest::{Method, StatusCode};
 use std::path::Path;
 use thirtyfour::{By, Key};
-
-const PASSWORD: &str = "correct horse battery";
-
-fn people(service: &Service) {
-    service.add_customer("Fabrikam", "by invoice").unwrap();
-    service.add_customer("Northwind", "").unwrap();
-    for (name, role, customer) in [
-        ("alice", Role::Admin, None),
-        ("sam", Role::Support, None),
-        ("rita", Role::ReadOnly, None),
-        ("frank", Role::Customer, Some("Fabrikam")),
-    ] {
-        service.add_account(name, role, customer, Some(PASSWORD)).unwrap();
-    }
-}
 
 /// Runs a test in a browser against the portal, in SQLite.
 fn in_browser(size: (u32, u32), dark: bool, test: impl AsyncFn(&Browser, &Web, &Place)) {
@@ -315,17 +298,6 @@ impl<'w> Client<'w> {
     }
 }
 
-fn over_https(test: impl AsyncFn(&Web, &Place)) {
-    in_both(|place| {
-        people(&place.service());
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let web = Web::serve_service(place.ask(Service::clone)).await;
-            test(&web, place).await;
-        });
-    });
-}
-
 #[test]
 fn a_form_is_taken_from_its_own_session_alone() {
     over_https(async |web, place| {
@@ -405,72 +377,6 @@ fn pages_tell_browsers_to_keep_to_themselves() {
             cookie.starts_with("__Host-quorate=")
                 && cookie.ends_with("; Path=/; Secure; HttpOnly; SameSite=Lax")
         );
-    });
-}
-
-#[test]
-fn who_guesses_is_slowed_down() {
-    over_https(async |web, place| {
-        let sign_in = async |name: &str, password: &str| {
-            let form = [("name", name), ("password", password), ("to", "/")];
-            let answer = web.client.post(web.url("/sign-in")).form(&form).send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
-        };
-        let (status, nobody) = sign_in("nobody", "x").await;
-        let (_, alice) = sign_in("alice", "x").await;
-        assert_eq!((status, nobody.replace("nobody", "alice")), (401, alice));
-        for _ in 0..9 {
-            assert_eq!(sign_in("alice", "guess").await.0, 401);
-        }
-        // Now not even the right one is taken, for a while.
-        let (status, page) = sign_in("alice", PASSWORD).await;
-        assert_eq!(status, 401);
-        // In the same words as ever: nobody learns whether there is such a name.
-        assert!(page.contains("after 10 wrong passwords a name is closed for 5m"), "{page}");
-        let later = || Interval::minutes(6).after(Timestamp::now());
-        tokio::task::block_in_place(|| {
-            place.service_at(Clock::new(later)).sign_in("alice", PASSWORD).unwrap();
-            // A right one forgives the wrong ones.
-            place.service().sign_in("alice", "guess").unwrap_err();
-            place.service().sign_in("alice", PASSWORD).unwrap();
-        });
-        // The address has tried 12 times; after 30 it is slow.
-        let mut refused = 0;
-        for _ in 0..40 {
-            let (status, page) = sign_in("rita", PASSWORD).await;
-            if status == 429 {
-                assert!(page.contains("this address has tried to sign in too often"), "{page}");
-                refused += 1;
-            }
-        }
-        assert!(refused > 0);
-    });
-}
-
-#[test]
-fn a_session_ends_with_the_day_or_the_password() {
-    over_https(async |_, place| {
-        tokio::task::block_in_place(|| {
-            let service = place.service();
-            let token = service.sign_in("alice", PASSWORD).unwrap();
-            assert_eq!(service.signed_in(&token).unwrap().role, Role::Admin);
-            let later = || Interval::hours(13).after(Timestamp::now());
-            assert!(place.service_at(Clock::new(later)).signed_in(&token).is_err());
-            service.set_password("alice", Some("another good password")).unwrap();
-            assert!(service.signed_in(&token).is_err());
-            let made = service.set_password("alice", None).unwrap().unwrap();
-            let token = service.sign_in("ALICE", &made).unwrap();
-            service.sign_out(&token).unwrap();
-            assert!(service.signed_in(&token).is_err());
-            let short = service.set_password("alice", Some("short")).unwrap_err();
-            assert_eq!(short.what, "the password has 5 characters");
-            let error = service.add_account("Alice", Role::Admin, None, None).unwrap_err();
-            assert_eq!(error.what, "there is a user \"alice\" already");
-            for (role, customer) in [(Role::Customer, None), (Role::Admin, Some("Fabrikam"))] {
-                let error = service.add_account("new", role, customer, None).unwrap_err();
-                assert_eq!(error.what, "a customer's people, and only these, belong to a customer");
-            }
-        });
     });
 }
 
