@@ -15,8 +15,12 @@ use quorate_core::check_digit;
 use quorate_core::license_pack::LicensePack;
 use quorate_vendor::keys::Issue;
 use quorate_vendor::store::keys::KeyFilter;
+use quorate_vendor::webhooks::Event;
 use reqwest::{Method, StatusCode};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use thirtyfour::{By, Key};
 
 /// Runs a test in a browser against the portal, in SQLite.
@@ -154,7 +158,7 @@ fn a_support_agent_confirms_by_keyboard() {
         browser.keys(PASSWORD).await;
         browser.keys(Key::Enter).await;
         browser.find(".who").await;
-        for path in ["/audit", "/tokens", "/users"] {
+        for path in ["/audit", "/tokens", "/webhooks", "/users"] {
             browser.go(&web.url(path)).await;
             browser.shows(".error", "Q702").await;
         }
@@ -206,6 +210,81 @@ fn a_support_agent_confirms_by_keyboard() {
         let digits = |group: &str| group.chars().map(String::from).collect::<Vec<_>>().join(", ");
         assert_eq!(said[0], format!("A: {}.", digits(&expected[..6])));
         assert_eq!(said.as_array().unwrap().len(), 8);
+    });
+}
+
+/// A webhook from its adding to its end, by keyboard, on a small screen.
+#[test]
+fn an_admin_keeps_webhooks() {
+    in_browser((390, 844), false, async |browser, web, place| {
+        let nowhere = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/hook", nowhere.local_addr().unwrap());
+        drop(nowhere);
+        let fits = async || {
+            let wide =
+                browser.script("return document.documentElement.scrollWidth <= window.innerWidth").await;
+            assert_eq!(wide, serde_json::json!(true));
+        };
+        sign_in(browser, web, "alice").await;
+        browser.go(&web.url("/webhooks")).await;
+        browser.shows("main", "None.").await;
+        // Past the navigation to the first field.
+        browser.keys(Key::Tab).await;
+        browser.keys(Key::Enter).await;
+        browser.keys(Key::Tab).await;
+        browser.keys("shop.example").await;
+        browser.keys(Key::Tab).await;
+        browser.keys(Key::Space).await;
+        for _ in 0..3 {
+            browser.keys(Key::Tab).await;
+        }
+        browser.keys(Key::Enter).await;
+        browser.shows(".error", "Q507 this is not the URL of a webhook").await;
+        fits().await;
+        // What was typed is there still.
+        assert_eq!(browser.find("input[name=url]").await.value().await.unwrap().unwrap(), "shop.example");
+        assert!(browser.find("input[name=activation]").await.is_selected().await.unwrap());
+        browser.fill("input[name=url]", &url).await;
+        browser.keys(Key::Enter).await;
+        let secret = browser.text("#made").await;
+        assert!(secret.starts_with("whsec_"), "{secret}");
+        browser.shows("tbody", &url).await;
+        fits().await;
+        // Only this once.
+        browser.go(&web.url("/webhooks")).await;
+        browser.shows("tbody", "nothing delivered yet").await;
+        assert!(!browser.driver.source().await.unwrap().contains(&secret[6..]));
+        let told = place.ask(|service| service.webhooks().unwrap());
+        assert_eq!((told[0].url.as_str(), told[0].events.as_str()), (url.as_str(), "activation"));
+
+        place.ask(|service| {
+            let key = key(service, MAKS);
+            service.pack(key.id(), 1).unwrap();
+            service.confirm(&installation_id(&key, 1)).unwrap();
+        });
+        // The service sends it as soon as it looks, and will send it again.
+        let began = Instant::now();
+        while !browser.text("tbody").await.contains("connection refused") {
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", browser.text("tbody").await);
+            browser.driver.refresh().await.unwrap();
+        }
+        browser.shows("tbody .warning", "connection refused").await;
+        browser.shows("tbody", "1 waiting").await;
+        fits().await;
+        browser.find("tbody a").await.send_keys(Key::Enter + "").await.unwrap();
+        browser.shows("h1", "Webhook 1").await;
+        browser.shows("tbody", "activation").await;
+        browser.shows("tbody .warning", "connection refused").await;
+        fits().await;
+        browser.go(&web.url("/webhooks")).await;
+        browser.find("tbody button").await.send_keys(Key::Enter + "").await.unwrap();
+        browser.shows("tbody", "removed").await;
+        assert!(browser.driver.find_all(By::Css("tbody button")).await.unwrap().is_empty());
+        assert!(place.ask(|service| service.webhooks().unwrap()[0].removed.is_some()));
+        browser.go(&web.url("/webhooks/1")).await;
+        browser.shows("p.warning", "it is told nothing more").await;
+        browser.go(&web.url("/webhooks/2")).await;
+        browser.shows(".error", "Q704 there is no webhook 2").await;
     });
 }
 
@@ -322,6 +401,8 @@ fn a_form_is_taken_from_its_own_session_alone() {
             ("/products/import", &[("file", "")]),
             ("/products/diff", &[("file", "")]),
             ("/tokens", &[("name", "x"), ("admin", "true")]),
+            ("/webhooks", &[("url", "https://evil.example/"), ("activation", "true")]),
+            ("/webhooks/1/remove", &[]),
             ("/users", &[("name", "x"), ("role", "admin")]),
             ("/users/password", &[("name", "alice")]),
             ("/users/close", &[("name", "alice")]),
@@ -418,13 +499,29 @@ fn pages_look_as_in_the_documentation() {
                 for machine in 1..=5 {
                     service.confirm(&installation_id(&key, machine)).unwrap();
                 }
+                for (url, events) in [
+                    ("https://shop.contoso.example/quorate", BTreeSet::from(Event::ALL)),
+                    ("https://crm.contoso.example/hooks/licenses", BTreeSet::from([Event::LimitReached])),
+                ] {
+                    service.add_webhook(url, &events).unwrap();
+                }
+                // As if they had been sent; nothing leaves this machine.
+                let now = Timestamp::now().as_second();
+                place.meddle(&format!(
+                    "INSERT INTO delivery (id, webhook, event, body, created, attempts, due, delivered, said) VALUES
+                     (1, 1, 'activation', '', {now}, 1, NULL, {now}, 'delivered'),
+                     (2, 2, 'limit-reached', '', {now}, 1, {now} + 9000, NULL, 'answered with status 503')"
+                ));
                 key.id()
             });
             sign_in(browser, web, "alice").await;
             let kind = if dark { "dark" } else { "light" };
-            for (name, path) in
-                [("overview", "/".to_owned()), ("key", format!("/keys/{id}")), ("desk", "/desk".to_owned())]
-            {
+            for (name, path) in [
+                ("overview", "/".to_owned()),
+                ("key", format!("/keys/{id}")),
+                ("desk", "/desk".to_owned()),
+                ("webhooks", "/webhooks".to_owned()),
+            ] {
                 browser.go(&web.url(&path)).await;
                 browser.find("main h1").await;
                 let shown = browser.script("return getComputedStyle(document.body).backgroundColor").await;
