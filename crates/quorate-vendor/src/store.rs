@@ -24,6 +24,7 @@ use std::path::Path;
 /// Makes the tables, with the vendor's name and so on as settings.
 pub fn create(location: &Location, settings: &[(&str, &str)]) -> Result<()> {
     Sql::create(location, PROGRAM, SCHEMA, |session| {
+        session.keep_rows("audit", "number")?;
         for (name, value) in settings {
             session.execute("INSERT INTO setting (name, value) VALUES ($1, $2)", values![*name, *value])?;
         }
