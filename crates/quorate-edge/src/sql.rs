@@ -295,6 +295,40 @@ impl Session<'_> {
         }
     }
 
+    /// Makes a table one to which rows are only added, in the order of a column: from now on the database refuses to
+    /// change or remove any, whoever asks, until somebody takes away the trigger that refuses it.
+    pub fn keep_rows(&mut self, table: &str, column: &str) -> Result<()> {
+        let statements = match &self.0 {
+            // To replace a row is no update and no deletion to SQLite, so an old number is refused as well.
+            Open::Sqlite { .. } => [
+                ("updated", format!("UPDATE ON {table}")),
+                ("deleted", format!("DELETE ON {table}")),
+                (
+                    "replaced",
+                    format!("INSERT ON {table} WHEN NEW.{column} <= (SELECT max({column}) FROM {table})"),
+                ),
+            ]
+            .map(|(what, when)| {
+                format!(
+                    "CREATE TRIGGER {table}_is_not_{what} BEFORE {when}
+                     BEGIN SELECT RAISE(ABORT, 'rows of {table} are only added'); END"
+                )
+            })
+            .to_vec(),
+            Open::Postgres { .. } => vec![
+                format!(
+                    "CREATE FUNCTION {table}_is_kept() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE EXCEPTION 'rows of {table} are only added'; END $$"
+                ),
+                format!(
+                    "CREATE TRIGGER {table}_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+                     EXECUTE FUNCTION {table}_is_kept()"
+                ),
+            ],
+        };
+        statements.iter().try_for_each(|statement| self.execute(statement, values![]).map(drop))
+    }
+
     /// Inserts many rows: `insert` ends in `VALUES`, and each row has as many values as the others.
     pub fn insert<const N: usize>(
         &mut self,

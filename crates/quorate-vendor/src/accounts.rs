@@ -2,12 +2,14 @@
 //!
 //! Passwords are kept as argon2id hashes. A session is 32 random bytes in a cookie, of which the database has the
 //! hash. Whoever guesses is slowed down: after some wrong passwords, an account takes none for a while, whichever
-//! replica is asked; the portal slows down addresses besides.
+//! replica is asked; in browsers in which it has signed in before ([`crate::device`]), it takes them still. The portal
+//! slows down addresses besides.
 
 use crate::access::{Access, Scope};
 use crate::customers;
+use crate::device::DeviceToken;
 use crate::service::{Actor, Service};
-use crate::store::accounts::{self, AccountRecord};
+use crate::store::accounts::{self, AccountRecord, Failures};
 use crate::store::customers::folded;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::digest;
@@ -185,47 +187,65 @@ impl Service {
         })
     }
 
-    /// Signs somebody in. Who guesses learns nothing: not even whether there is somebody of this name.
+    /// Signs somebody in from a browser that is not known.
     pub fn sign_in(&self, name: &str, password: &str) -> Result<SessionToken> {
-        let now = self.clock.now();
+        Ok(self.sign_in_from(None, name, password)?.0)
+    }
+
+    /// Signs somebody in, from a browser that is known for it or not, and knows it from now on. Who guesses learns
+    /// nothing: not even whether there is somebody of this name.
+    pub fn sign_in_from(
+        &self,
+        device: Option<&DeviceToken>,
+        name: &str,
+        password: &str,
+    ) -> Result<(SessionToken, DeviceToken)> {
         let found = self.sql.read(|session| accounts::named(session, &folded(name)))?;
         // Always, and always the same work, so that nobody learns from the time either.
         let hash = found.as_ref().map_or(NOBODY.as_str(), |(_, proof)| proof.password.as_str());
         let right = argon2::PasswordHash::new(hash)
             .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
         let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
-        let signed_in = match found {
-            Some((_, verified)) => self.sql.change(|session| {
-                // The account may have changed while the password was verified.
-                let Some((account, proof)) = accounts::named(session, &folded(name))? else {
-                    return Ok(false);
-                };
-                let again = proof.failed.map(|failed| PAUSE.after(failed));
-                if proof.failures >= FAILURES && again.is_some_and(|again| again > now) {
-                    return Ok(false);
-                }
-                let right = right && proof.password == verified.password;
-                accounts::note_attempt(session, account.id, (!right).then_some(now))?;
-                let open = right && account.closed.is_none();
-                if open {
-                    let ends = SESSION.after(now);
-                    accounts::begin(session, &self::hash(&token.0), account.id, now, ends)?;
-                }
-                Ok(open)
-            })?,
-            None => false,
-        };
-        if signed_in {
-            return Ok(token);
-        }
-        Err(Error::new(
-            Code::SignInFailed,
-            "the name or the password is wrong",
-            format!(
-                "try again; after {FAILURES} wrong passwords a name is closed for {PAUSE}; an admin of the vendor can give a \
-                 new password"
-            ),
-        ))
+        let now = self.clock.now();
+        let signed_in = self.sql.change(|session| {
+            // The account may have changed while the password was verified.
+            let account = accounts::named(session, &folded(name))?;
+            let known =
+                account.as_ref().and_then(|(account, proof)| device?.device(account.id, &proof.password));
+            let device = known.as_ref().map_or(accounts::STRANGERS, |device| device.as_slice());
+            let id = account.as_ref().map_or(NOBODYS, |(account, _)| account.id);
+            let failures = accounts::failures(session, id, device)?;
+            let again = failures.last.map(|last| PAUSE.after(last));
+            let waits = failures.count >= FAILURES && again.is_some_and(|again| again > now);
+            let account = account.filter(|(_, proof)| {
+                right
+                    && !waits
+                    && found.as_ref().is_some_and(|(_, verified)| verified.password == proof.password)
+            });
+            let Some((account, proof)) = account else {
+                let count = failures.count.saturating_add(1);
+                let failures = if waits { failures } else { Failures { count, last: Some(now) } };
+                // Also of nobody, and also what is as it was: it takes as long.
+                accounts::set_failures(session, id, device, failures)?;
+                return Ok(None);
+            };
+            accounts::forget_failures(session, account.id, device, KEPT.before(now))?;
+            if account.closed.is_some() {
+                return Ok(None);
+            }
+            accounts::begin(session, &self::hash(&token.0), account.id, now, SESSION.after(now))?;
+            Ok(Some(DeviceToken::make(account.id, &proof.password)))
+        })?;
+        signed_in.map(|device| (token, device)).ok_or_else(|| {
+            Error::new(
+                Code::SignInFailed,
+                "the name or the password is wrong",
+                format!(
+                    "try again; after {FAILURES} wrong passwords a name is closed for {PAUSE}, except in browsers in which \
+                     it has signed in before; an admin of the vendor can give a new password"
+                ),
+            )
+        })
     }
 
     /// Who has signed in with this session.
@@ -281,9 +301,13 @@ fn hash(text: &str) -> [u8; 32] {
 
 /// Verified in place of nobody's password, so that it takes as long.
 static NOBODY: LazyLock<String> = LazyLock::new(|| hashed(None).map(|(hash, _)| hash).unwrap_or_default());
+/// In the place of an account's number, where there is none of the name.
+const NOBODYS: i64 = 0;
 /// So many wrong passwords are a person's own.
 const FAILURES: u32 = 10;
 const PAUSE: Interval = Interval::minutes(5);
+/// Of a browser that is used no more, so long is remembered that it was wrong.
+const KEPT: Interval = Interval::days(30);
 /// A working day.
 const SESSION: Interval = Interval::hours(12);
 const SHORTEST: usize = 12;

@@ -6,7 +6,7 @@ use crate::customers;
 use crate::once::Once;
 use crate::products::key_group;
 use crate::revocation;
-use crate::rights::Rights;
+use crate::rights::{self, Rights};
 use crate::service::{Service, Turn};
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
 use quorate_core::certificate::Role;
@@ -233,7 +233,8 @@ impl Service {
                 self.limit(turn, &record, &change.limits)?;
             }
             if let Some(block) = change.blocked {
-                revocation::set_blocked(turn, &record, block)?;
+                let current = self.catalog_in(turn.session)?;
+                revocation::set_blocked(turn, &record, &current.catalog, block)?;
             }
             known_key(turn.session, id)
         })
@@ -241,7 +242,17 @@ impl Service {
 
     fn limit(&self, turn: &mut Turn<'_, '_>, record: &KeyRecord, new: &NewLimits) -> Result<()> {
         let id = record.id;
-        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
+        let current = self.catalog_in(turn.session)?;
+        if rights::is_public(id, &current.catalog)? {
+            return Err(Error::new(
+                Code::ProductKeyUnsuited,
+                format!(
+                    "product key {id} is a public client setup key: it is never counted and has no limit"
+                ),
+                "limit the host key by which the machines are activated",
+            ));
+        }
+        let rights = Rights::of(record, &current.catalog)?;
         new.check(id, rights.role)?;
         let limits = Limits {
             hosts: new.hosts.unwrap_or(record.limits.hosts),

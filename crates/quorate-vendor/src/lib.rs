@@ -18,6 +18,7 @@ pub mod authority;
 pub mod command;
 pub mod config;
 pub mod customers;
+pub mod device;
 pub mod keys;
 pub mod metrics;
 pub mod once;

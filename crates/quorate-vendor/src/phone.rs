@@ -2,7 +2,7 @@
 
 use crate::activations::keep;
 use crate::keys::{known_key, usable_key};
-use crate::rights::Rights;
+use crate::rights::{self, Rights};
 use crate::service::{Service, Turn};
 use crate::store::activations::{How, NewActivation};
 use crate::store::keys::{self, KeyFilter, KeyRecord};
@@ -10,6 +10,7 @@ use crate::store::slots::Slot;
 use crate::store::{activations, slots};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use quorate_core::catalog::Sku;
 use quorate_core::certificate::Role;
 use quorate_core::confirmation_id::ConfirmationId;
 use quorate_core::hardware::ShortHardwareId;
@@ -28,8 +29,10 @@ pub struct Usage {
     pub key: KeyRecord,
     /// The name of its key group.
     pub group: String,
-    /// Whether it activates hosts, or machines.
-    pub role: Role,
+    /// The edition it is for.
+    pub sku: Sku,
+    /// Whether it activates hosts, or machines. A public client setup key activates neither and is never counted.
+    pub role: Option<Role>,
     /// On how many it is activated.
     pub machines: u32,
     /// On how many it may be.
@@ -48,7 +51,7 @@ impl Usage {
 
     /// What whoever serves the customer should know before it is too late.
     pub fn warning(&self) -> Option<String> {
-        let called = if self.role == Role::Host { "host" } else { "machine" };
+        let called = if self.role? == Role::Host { "host" } else { "machine" };
         if self.key.blocked.is_some() {
             return Some("this key is blocked".to_owned());
         }
@@ -197,23 +200,18 @@ impl Service {
         self.sql.read(|session| {
             let record = known_key(session, installation_id.key())?;
             installation_id.verify(&record.verifier)?;
+            // Nothing is confirmed for a public key, so there is nothing to inquire.
+            Rights::of(&record, &self.catalog_in(session)?.catalog)?;
             self.usage_of(session, record)
         })
     }
 
-    /// How far each of a customer's keys is used up; keys with which nothing is activated have no usage.
+    /// How far each of a customer's keys is used up.
     pub fn usages_of(&self, customer: i64, most: u32) -> Result<Vec<Usage>> {
         self.sql.read(|session| {
             let filter = KeyFilter { customer: Some(customer), ..KeyFilter::default() };
             let keys = keys::list(session, &filter, most)?;
-            let usages = keys.into_iter().map(|key| self.usage_of(session, key));
-            usages
-                .filter(|usage| {
-                    !usage.as_ref().is_err_and(|error| {
-                        matches!(error.code, Code::ProductKeyUnsuited | Code::KeyGroupUnknown)
-                    })
-                })
-                .collect()
+            keys.into_iter().map(|key| self.usage_of(session, key)).collect()
         })
     }
 
@@ -226,13 +224,29 @@ impl Service {
     }
 
     fn usage_of(&self, session: &mut Session<'_>, key: KeyRecord) -> Result<Usage> {
-        let rights = Rights::of(&key, &self.catalog_in(session)?.catalog)?;
+        let current = self.catalog_in(session)?;
+        let (group, sku, _) = rights::kind(key.id, &current.catalog)?;
+        let (group, sku) = (group.name.clone(), sku.clone());
+        if rights::is_public(key.id, &current.catalog)? {
+            return Ok(Usage {
+                key,
+                group,
+                sku,
+                role: None,
+                machines: 0,
+                allowed: 0,
+                slots_left: 0,
+                slots: 0,
+            });
+        }
+        let rights = Rights::of(&key, &current.catalog)?;
         let machines = activations::by_machine(session, key.id)?.len();
         let (slots_left, slots) = slots::left(session, key.id, rights.worth_giving(self.clock.now()))?;
         Ok(Usage {
             allowed: rights.allowed(),
-            group: rights.group.name,
-            role: rights.role,
+            group,
+            sku,
+            role: Some(rights.role),
             machines: u32::try_from(machines).unwrap_or(u32::MAX),
             slots_left,
             slots,

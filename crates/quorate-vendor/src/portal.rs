@@ -10,6 +10,7 @@ mod overview;
 mod people;
 mod products;
 mod session;
+mod webhooks;
 
 use crate::access::Scope;
 use crate::api::Web;
@@ -51,6 +52,9 @@ pub(crate) fn routes() -> Router<Web> {
         .route("/desk", get(desk::form).post(desk::confirm))
         .route("/tokens", get(people::tokens).post(people::add_token))
         .route("/tokens/{id}/revoke", post(people::revoke_token))
+        .route("/webhooks", get(webhooks::list).post(webhooks::add))
+        .route("/webhooks/{id}", get(webhooks::messages))
+        .route("/webhooks/{id}/remove", post(webhooks::remove))
         .route("/users", get(people::users).post(people::add_user))
         .route("/users/password", post(people::new_password))
         .route("/users/close", post(people::close))
@@ -138,6 +142,7 @@ impl Frame {
             ("/revocation", "Revocation", Scope::Read),
             ("/audit", "Audit", Scope::Admin),
             ("/tokens", "Tokens", Scope::Admin),
+            ("/webhooks", "Webhooks", Scope::Admin),
             ("/users", "Users", Scope::Admin),
         ];
         let items = all.into_iter().filter(|(_, _, scope)| self.scopes.contains(scope));

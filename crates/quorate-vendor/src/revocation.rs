@@ -1,9 +1,11 @@
 //! What is taken back: keys, and certificates of hosts. The signed list of it is in every answer.
 
 use crate::keys::KeyChange;
+use crate::rights;
 use crate::service::{Service, Turn};
 use crate::store::keys::{self, KeyRecord};
 use crate::store::{activations, revocations};
+use quorate_core::catalog::Catalog;
 use quorate_core::product_key::KeyId;
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result};
@@ -67,9 +69,25 @@ impl Service {
 }
 
 /// Blocks a key or gives it free; one that is so already makes no other list.
-pub(crate) fn set_blocked(turn: &mut Turn<'_, '_>, record: &KeyRecord, block: bool) -> Result<()> {
+pub(crate) fn set_blocked(
+    turn: &mut Turn<'_, '_>,
+    record: &KeyRecord,
+    catalog: &Catalog,
+    block: bool,
+) -> Result<()> {
     if record.blocked.is_some() == block {
         return Ok(());
+    }
+    if block && rights::is_public(record.id, catalog)? {
+        return Err(Error::new(
+            Code::ProductKeyUnsuited,
+            format!(
+                "product key {} is a public client setup key: nothing is activated with it, so blocking it takes \
+                 nothing back",
+                record.id
+            ),
+            "block the host key by which the machines are activated",
+        ));
     }
     keys::set_blocked(turn.session, record.id, block.then_some(turn.now))?;
     revocations::raise_number(turn.session)?;

@@ -2,7 +2,7 @@
 
 use crate::products::key_group;
 use crate::store::keys::KeyRecord;
-use quorate_core::catalog::{Catalog, Channel, KeyGroup, Sku};
+use quorate_core::catalog::{Application, Catalog, Channel, KeyGroup, Sku};
 use quorate_core::certificate::{Entitlement, Role};
 use quorate_core::extended_pid::ExtendedPid;
 use quorate_core::hardware::ShortHardwareId;
@@ -26,13 +26,7 @@ pub(crate) struct Rights {
 
 impl Rights {
     pub(crate) fn of(record: &KeyRecord, catalog: &Catalog) -> Result<Self> {
-        let group = key_group(catalog, record.id.group())?;
-        let products = &catalog.products;
-        let sku = products.sku(group.sku);
-        let (sku, application) =
-            sku.zip(sku.and_then(|sku| products.application(sku.application))).ok_or_else(|| {
-                Error::new(Code::Internal, "a key group of the catalog leads nowhere", "please report this")
-            })?;
+        let (group, sku, application) = kind(record.id, catalog)?;
         let role = match sku.channel {
             Channel::KmsHost => Role::Host,
             Channel::Mak | Channel::Retail => Role::Machine,
@@ -48,7 +42,7 @@ impl Rights {
             }
         };
         let limits = &record.limits;
-        let machines_allowed = limits.machines.unwrap_or_else(|| products.machines_allowed(group));
+        let machines_allowed = limits.machines.unwrap_or_else(|| catalog.products.machines_allowed(group));
         let (mut group, sku) = (group.clone(), sku.clone());
         group.hosts = limits.hosts.unwrap_or(group.hosts);
         group.reactivations = limits.reactivations.unwrap_or(group.reactivations);
@@ -118,6 +112,22 @@ impl Rights {
             }
         }
     }
+}
+
+/// Of which group a key is, and of which edition of which application.
+pub(crate) fn kind(key: KeyId, catalog: &Catalog) -> Result<(&KeyGroup, &Sku, &Application)> {
+    let group = key_group(catalog, key.group())?;
+    let sku = catalog.products.sku(group.sku);
+    let found = sku.and_then(|sku| Some((group, sku, catalog.products.application(sku.application)?)));
+    found.ok_or_else(|| {
+        Error::new(Code::Internal, "a key group of the catalog leads nowhere", "please report this")
+    })
+}
+
+/// Whether a key is a public client setup key: everybody has it, it makes a machine a client of an activation host, and
+/// nothing is activated with it or counted.
+pub(crate) fn is_public(key: KeyId, catalog: &Catalog) -> Result<bool> {
+    Ok(kind(key, catalog)?.1.channel == Channel::KmsClient)
 }
 
 /// Of a certificate that holds for years.

@@ -24,6 +24,7 @@ use std::path::Path;
 /// Makes the tables, with the vendor's name and so on as settings.
 pub fn create(location: &Location, settings: &[(&str, &str)]) -> Result<()> {
     Sql::create(location, PROGRAM, SCHEMA, |session| {
+        session.keep_rows("audit", "number")?;
         for (name, value) in settings {
             session.execute("INSERT INTO setting (name, value) VALUES ($1, $2)", values![*name, *value])?;
         }
@@ -151,9 +152,14 @@ CREATE TABLE account (
     customer BIGINT REFERENCES customer (id),
     password TEXT NOT NULL,
     created BIGINT NOT NULL,
-    closed BIGINT,
+    closed BIGINT
+);
+CREATE TABLE sign_in_failure (
+    account BIGINT NOT NULL,
+    device BYTEA NOT NULL,
     failures BIGINT NOT NULL,
-    failed BIGINT
+    failed BIGINT,
+    PRIMARY KEY (account, device)
 );
 CREATE TABLE portal_session (
     hash BYTEA PRIMARY KEY,

@@ -76,7 +76,12 @@ pub struct UsageView {
     pub key: KeyView,
     /// The name of its key group.
     pub group_name: String,
-    /// What it activates: `hosts` or `machines`.
+    /// The edition it is for.
+    pub sku: SkuName,
+    /// Whether it is a public client setup key, which makes a machine a client of an activation host. Nothing is activated
+    /// with it and nothing counted, so that the figures are 0.
+    pub public: bool,
+    /// What it activates: `hosts`, `machines` or `nothing`.
     pub activates: &'static str,
     /// On how many it is activated.
     pub activated: u32,
@@ -97,7 +102,13 @@ impl From<&Usage> for UsageView {
         Self {
             key: KeyView::from(&usage.key),
             group_name: usage.group.clone(),
-            activates: if usage.role == Role::Host { "hosts" } else { "machines" },
+            sku: SkuName { id: usage.sku.id.to_string(), name: usage.sku.name.clone() },
+            public: usage.role.is_none(),
+            activates: match usage.role {
+                Some(Role::Host) => "hosts",
+                Some(_) => "machines",
+                None => "nothing",
+            },
             activated: usage.machines,
             allowed: usage.allowed,
             left: usage.left(),
@@ -106,6 +117,16 @@ impl From<&Usage> for UsageView {
             warning: usage.warning(),
         }
     }
+}
+
+/// An edition's activation id and name.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct SkuName {
+    /// The activation id.
+    pub id: String,
+    /// The edition's name.
+    pub name: String,
 }
 
 /// A customer.

@@ -7,7 +7,7 @@
 
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
-use crate::store::webhooks::{self, DeliveryRecord, Outgoing, WebhookRecord};
+use crate::store::webhooks::{self, DeliveryRecord, Outgoing, WebhookRecord, WebhookState};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -98,6 +98,23 @@ impl Service {
     /// Every webhook that was ever made.
     pub fn webhooks(&self) -> Result<Vec<WebhookRecord>> {
         self.sql.read(webhooks::list)
+    }
+
+    /// One webhook.
+    pub fn webhook(&self, id: i64) -> Result<WebhookRecord> {
+        self.sql.read(|session| known(webhooks::find(session, id)?, id))
+    }
+
+    /// Every webhook that was ever made, and how it goes with its messages.
+    pub fn webhook_states(&self) -> Result<Vec<(WebhookRecord, WebhookState)>> {
+        self.sql.read(|session| {
+            let records = webhooks::list(session)?.into_iter();
+            let state = |record: WebhookRecord| {
+                let state = webhooks::state(session, record.id)?;
+                Ok((record, state))
+            };
+            records.map(state).collect()
+        })
     }
 
     /// A webhook is told nothing more.

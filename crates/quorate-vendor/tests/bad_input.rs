@@ -280,6 +280,48 @@ fn keys_are_of_a_group_that_there_is() {
 }
 
 #[test]
+fn a_public_key_is_shown_and_not_counted() {
+    let vendor = Vendor::new();
+    let key = vendor.key(SETUP_KEYS);
+    let id = key.id().to_string();
+    vendor.run(&["customer", "add", "Fabrikam"]).succeeds();
+    vendor.run(&["key", "assign", &id, "Fabrikam"]).succeeds();
+    let shown = vendor.run(&["key", "show", &id]).succeeds();
+    let issued = vendor.service().key(key.id()).unwrap().issued;
+    let expected = format!(
+        "Product key:   {id} (…{}), Contoso Office Standard client setup keys\n\
+         Customer:      Fabrikam\n\
+         For:           Contoso Office, Standard edition\n\
+         Issued:        {issued:.0}\n\
+         Public:        it makes a machine a client of an activation host; nothing is activated with it or counted\n",
+        key.partial()
+    );
+    assert_eq!(shown, expected);
+    let host = vendor.key(HOST_KEYS);
+    vendor.run(&["key", "assign", &host.id().to_string(), "Fabrikam"]).succeeds();
+    let customer = vendor.run(&["customer", "show", "Fabrikam"]).succeeds();
+    assert!(customer.ends_with(&format!("Activated on:  0 of 6 hosts\n\n{expected}")), "{customer}");
+    let json = vendor.run(&["--json", "key", "show", &id]).succeeds();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["usage"]["public"], &json["usage"]["activates"], &json["activations"]),
+        (&serde_json::json!(true), &serde_json::json!("nothing"), &serde_json::json!([]))
+    );
+    let public = format!("Q102 (0xC004F035): product key {id} is a public client setup key: ");
+    vendor.run(&["key", "block", &id]).fails(
+        &format!("{public}nothing is activated with it, so blocking it takes nothing back"),
+        "block the host key by which the machines are activated",
+    );
+    for limit in [&["--machines", "3"][..], &["--hosts", "3"], &["--usual"]] {
+        vendor.run(&[&["key", "limit", &id], limit].concat()).fails(
+            &format!("{public}it is never counted and has no limit"),
+            "limit the host key by which the machines are activated",
+        );
+    }
+    assert_eq!(vendor.run(&["key", "list", "--blocked"]).succeeds(), "");
+}
+
+#[test]
 fn packs_are_for_keys_that_were_issued_and_activate() {
     let vendor = Vendor::new();
     let (setup, blocked) = (vendor.key(SETUP_KEYS), vendor.key(HOST_KEYS));

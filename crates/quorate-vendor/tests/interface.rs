@@ -10,10 +10,12 @@ mod python;
 
 use common::place::{Place, in_both};
 use common::web::{Web, content_type};
-use common::{HOST_KEYS, MAKS, installation_id};
+use common::{HOST_KEYS, MAKS, SETUP_KEYS, installation_id};
 use quorate_core::Interval;
 use quorate_core::license_pack::LicensePack;
 use quorate_core::product_key::ProductKey;
+use quorate_core::revocation::RevocationList;
+use quorate_core::signed;
 use quorate_edge::clock::Clock;
 use quorate_vendor::access::Scope;
 use quorate_vendor::keys::Issue;
@@ -133,6 +135,72 @@ fn a_web_shop_sells_and_finds_keys() {
         // Who it was is in the audit log.
         let entries = place.ask(|service| service.audit(None, 9).unwrap());
         assert_eq!(entries[0].who, "token 1 (test)");
+    });
+}
+
+#[test]
+fn a_public_key_is_shown_as_what_it_is() {
+    over_https(async |web, place| {
+        let shop = Program::new(web, place, &[Scope::Read, Scope::Keys, Scope::Desk]);
+        shop.post("/v1/customers", json!({"name": "Fabrikam"})).await;
+        let issued = shop.post("/v1/keys", json!({"group": SETUP_KEYS, "customer": "Fabrikam"})).await;
+        let issued: ProductKey = issued["keys"][0]["product-key"].as_str().unwrap().parse().unwrap();
+        let key = "/v1/keys/00099-000-000001";
+        let about = shop.get(key).await;
+        assert_eq!((&about["group"], &about["blocked"]), (&json!(SETUP_KEYS), &Value::Null));
+        let usage = shop.get(&format!("{key}/usage")).await;
+        assert_eq!(
+            usage,
+            json!({
+                "key": about,
+                "group-name": "Contoso Office Standard client setup keys",
+                "sku": {
+                    "id": "6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f02",
+                    "name": "Contoso Office, Standard edition",
+                },
+                "public": true,
+                "activates": "nothing",
+                "activated": 0, "allowed": 0, "left": 0, "slots-left": 0, "slots": 0,
+                "warning": null,
+            })
+        );
+        let activations = shop.get("/v1/activations?key=00099-000-000001").await;
+        assert_eq!(activations["activations"], json!([]));
+        // It can be given away, and nothing else.
+        let (status, changed) = shop.ask(Method::PATCH, key, Some(json!({"customer": null}))).await;
+        assert_eq!((status, &changed["customer"]), (200, &Value::Null));
+        let refused = async |method, path: &str, body| {
+            let (status, code, what) = shop.refused(method, path, Some(body)).await;
+            assert_eq!((status, code.as_str()), (409, "Q102"), "{what}");
+            what
+        };
+        let public = "product key 00099-000-000001 is a public client setup key: ";
+        assert_eq!(
+            refused(Method::PATCH, key, json!({"blocked": true})).await,
+            format!("{public}nothing is activated with it, so blocking it takes nothing back")
+        );
+        for limit in [json!({"machines": 5}), json!({"hosts": 5}), json!({"machines": null})] {
+            let what = refused(Method::PATCH, key, limit).await;
+            assert_eq!(what, format!("{public}it is never counted and has no limit"));
+        }
+        let nothing = "product key 00099-000-000001 is of \"Contoso Office Standard client setup keys\": nothing is \
+                       activated with it here";
+        assert_eq!(refused(Method::POST, &format!("{key}/pack"), json!({})).await, nothing);
+        for path in ["/v1/inquiries", "/v1/confirmations"] {
+            let spoken = json!({"installation-id": installation_id(&issued, 1).to_string()});
+            assert_eq!(refused(Method::POST, path, spoken).await, nothing);
+        }
+        let (_, unchanged) = shop.ask(Method::PATCH, key, Some(json!({"blocked": false}))).await;
+        assert_eq!(unchanged["blocked"], Value::Null);
+        // Nothing was revoked.
+        let list = place.ask(|service| {
+            let (authority, now) = (service.authority(), quorate_core::Timestamp::now());
+            let jws = service.revocations_jws().unwrap();
+            signed::verify::<RevocationList>(&jws, authority.root(), authority.vendor(), now)
+                .unwrap()
+                .document
+        });
+        assert_eq!((list.number, list.keys.len()), (1, 0));
     });
 }
 
@@ -322,6 +390,7 @@ fn the_interface_keeps_what_it_describes() {
         let token = place.ask(|service| {
             service.add_customer("Fabrikam", "").unwrap();
             service.issue_few(&Issue::of(HOST_KEYS, 3)).unwrap();
+            service.issue_few(&Issue::of(SETUP_KEYS, 1)).unwrap();
             std::fs::write(&root, service.authority().root_pem()).unwrap();
             service.add_token("schemathesis", &BTreeSet::from(Scope::ALL), None).unwrap().1
         });

@@ -22,6 +22,7 @@ use quorate_edge::clock::Clock;
 use quorate_edge::https::Poster;
 use quorate_edge::server::{self, Limits};
 use quorate_vendor::keys::NewLimits;
+use quorate_vendor::store::webhooks::WebhookState;
 use quorate_vendor::webhooks::Event;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -113,6 +114,14 @@ fn a_webhook_is_told_until_it_has_heard() {
         assert_eq!(kinds.iter().filter(|kind| *kind == "limit-near").count(), 1);
         assert_eq!(kinds.iter().filter(|kind| *kind == "limit-reached").count(), 2);
 
+        let state = |id: i64| {
+            let states = service.webhook_states().unwrap();
+            states.into_iter().find(|(record, _)| record.id == id).unwrap().1
+        };
+        let states = [state(webhook.id), state(webhook.id + 1)];
+        assert_eq!(states.iter().map(|state| state.waiting).sum::<u64>(), 1);
+        assert!(states.iter().any(|state| state.delivered.is_some()));
+
         // The one that was answered with 500 comes again, after five seconds, under its number.
         LATER.store(6, Ordering::Relaxed);
         assert_eq!(runtime.block_on(service.deliver(&poster)).unwrap(), 1);
@@ -144,6 +153,10 @@ fn a_webhook_is_told_until_it_has_heard() {
         let delivery = service.deliveries(lost.id, 1).unwrap().remove(0);
         assert_eq!((delivery.attempts, delivery.due, delivery.delivered), (11, None, None));
         assert!(delivery.said.contains("connection refused"), "{}", delivery.said);
+        let WebhookState { delivered, waiting, given_up, trouble } = state(lost.id);
+        assert_eq!((delivered, waiting, given_up, trouble), (None, 0, 1, Some(delivery.said)));
+        let sound = state(webhook.id);
+        assert!(sound.delivered.is_some() && (sound.waiting, sound.given_up, sound.trouble) == (0, 0, None));
         // What was removed is told nothing, not even what was on its way.
         service.confirm(&installation_id(&key(&service, MAKS), 1)).unwrap_err();
         service.remove_webhook(lost.id).unwrap();

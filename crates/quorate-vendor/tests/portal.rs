@@ -6,35 +6,22 @@
 mod common;
 
 use common::browser::Browser;
-use common::place::{Place, in_both, key};
+use common::people::{PASSWORD, over_https, people};
+use common::place::{Place, key};
 use common::web::Web;
-use common::{HOST_KEYS, MAKS, installation_id};
+use common::{HOST_KEYS, MAKS, SETUP_KEYS, installation_id};
+use quorate_core::Timestamp;
 use quorate_core::check_digit;
 use quorate_core::license_pack::LicensePack;
-use quorate_core::{Interval, Timestamp};
-use quorate_edge::clock::Clock;
-use quorate_vendor::accounts::Role;
 use quorate_vendor::keys::Issue;
-use quorate_vendor::service::Service;
 use quorate_vendor::store::keys::KeyFilter;
+use quorate_vendor::webhooks::Event;
 use reqwest::{Method, StatusCode};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use thirtyfour::{By, Key};
-
-const PASSWORD: &str = "correct horse battery";
-
-fn people(service: &Service) {
-    service.add_customer("Fabrikam", "by invoice").unwrap();
-    service.add_customer("Northwind", "").unwrap();
-    for (name, role, customer) in [
-        ("alice", Role::Admin, None),
-        ("sam", Role::Support, None),
-        ("rita", Role::ReadOnly, None),
-        ("frank", Role::Customer, Some("Fabrikam")),
-    ] {
-        service.add_account(name, role, customer, Some(PASSWORD)).unwrap();
-    }
-}
 
 /// Runs a test in a browser against the portal, in SQLite.
 fn in_browser(size: (u32, u32), dark: bool, test: impl AsyncFn(&Browser, &Web, &Place)) {
@@ -100,6 +87,23 @@ fn an_admin_issues_limits_and_blocks() {
         browser.click("nav a[href='/revocation']").await;
         browser.shows("main", "00097-000-000001").await;
 
+        // A public key has a page as well, with nothing on it that would do nothing.
+        let public = place.ask(|service| {
+            let public = key(service, SETUP_KEYS).id();
+            service.assign_key(public, Some("Fabrikam")).unwrap();
+            public
+        });
+        let fabrikam = place.ask(|service| service.customer_named("Fabrikam").unwrap().id);
+        browser.go(&web.url(&format!("/customers/{fabrikam}"))).await;
+        browser.shows("tbody tr:last-child", "public, never counted").await;
+        browser.click(&format!("a[href='/keys/{public}']")).await;
+        browser.shows("dl", "Contoso Office Standard client setup keys").await;
+        browser.shows("dl", "nothing: it is public and never counted").await;
+        assert!(!browser.text("main").await.contains("Activations"));
+        let forms = browser.driver.find_all(By::Css("main form")).await.unwrap();
+        let action = forms[0].attr("action").await.unwrap();
+        assert_eq!((forms.len(), action.unwrap()), (1, format!("/keys/{public}/assign")));
+
         browser.click("nav a[href='/products']").await;
         let products = browser.find("textarea[name=file]:not([hidden])").await;
         let file = products.value().await.unwrap().unwrap();
@@ -154,7 +158,7 @@ fn a_support_agent_confirms_by_keyboard() {
         browser.keys(PASSWORD).await;
         browser.keys(Key::Enter).await;
         browser.find(".who").await;
-        for path in ["/audit", "/tokens", "/users"] {
+        for path in ["/audit", "/tokens", "/webhooks", "/users"] {
             browser.go(&web.url(path)).await;
             browser.shows(".error", "Q702").await;
         }
@@ -209,6 +213,81 @@ fn a_support_agent_confirms_by_keyboard() {
     });
 }
 
+/// A webhook from its adding to its end, by keyboard, on a small screen.
+#[test]
+fn an_admin_keeps_webhooks() {
+    in_browser((390, 844), false, async |browser, web, place| {
+        let nowhere = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}/hook", nowhere.local_addr().unwrap());
+        drop(nowhere);
+        let fits = async || {
+            let wide =
+                browser.script("return document.documentElement.scrollWidth <= window.innerWidth").await;
+            assert_eq!(wide, serde_json::json!(true));
+        };
+        sign_in(browser, web, "alice").await;
+        browser.go(&web.url("/webhooks")).await;
+        browser.shows("main", "None.").await;
+        // Past the navigation to the first field.
+        browser.keys(Key::Tab).await;
+        browser.keys(Key::Enter).await;
+        browser.keys(Key::Tab).await;
+        browser.keys("shop.example").await;
+        browser.keys(Key::Tab).await;
+        browser.keys(Key::Space).await;
+        for _ in 0..3 {
+            browser.keys(Key::Tab).await;
+        }
+        browser.keys(Key::Enter).await;
+        browser.shows(".error", "Q507 this is not the URL of a webhook").await;
+        fits().await;
+        // What was typed is there still.
+        assert_eq!(browser.find("input[name=url]").await.value().await.unwrap().unwrap(), "shop.example");
+        assert!(browser.find("input[name=activation]").await.is_selected().await.unwrap());
+        browser.fill("input[name=url]", &url).await;
+        browser.keys(Key::Enter).await;
+        let secret = browser.text("#made").await;
+        assert!(secret.starts_with("whsec_"), "{secret}");
+        browser.shows("tbody", &url).await;
+        fits().await;
+        // Only this once.
+        browser.go(&web.url("/webhooks")).await;
+        browser.shows("tbody", "nothing delivered yet").await;
+        assert!(!browser.driver.source().await.unwrap().contains(&secret[6..]));
+        let told = place.ask(|service| service.webhooks().unwrap());
+        assert_eq!((told[0].url.as_str(), told[0].events.as_str()), (url.as_str(), "activation"));
+
+        place.ask(|service| {
+            let key = key(service, MAKS);
+            service.pack(key.id(), 1).unwrap();
+            service.confirm(&installation_id(&key, 1)).unwrap();
+        });
+        // The service sends it as soon as it looks, and will send it again.
+        let began = Instant::now();
+        while !browser.text("tbody").await.contains("connection refused") {
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", browser.text("tbody").await);
+            browser.driver.refresh().await.unwrap();
+        }
+        browser.shows("tbody .warning", "connection refused").await;
+        browser.shows("tbody", "1 waiting").await;
+        fits().await;
+        browser.find("tbody a").await.send_keys(Key::Enter + "").await.unwrap();
+        browser.shows("h1", "Webhook 1").await;
+        browser.shows("tbody", "activation").await;
+        browser.shows("tbody .warning", "connection refused").await;
+        fits().await;
+        browser.go(&web.url("/webhooks")).await;
+        browser.find("tbody button").await.send_keys(Key::Enter + "").await.unwrap();
+        browser.shows("tbody", "removed").await;
+        assert!(browser.driver.find_all(By::Css("tbody button")).await.unwrap().is_empty());
+        assert!(place.ask(|service| service.webhooks().unwrap()[0].removed.is_some()));
+        browser.go(&web.url("/webhooks/1")).await;
+        browser.shows("p.warning", "it is told nothing more").await;
+        browser.go(&web.url("/webhooks/2")).await;
+        browser.shows(".error", "Q704 there is no webhook 2").await;
+    });
+}
+
 /// A customer with a telephone in one hand.
 #[test]
 fn a_customer_helps_itself_on_a_small_screen() {
@@ -249,6 +328,15 @@ fn a_customer_helps_itself_on_a_small_screen() {
         let refused = browser.text(".error").await;
         assert!(refused.contains(&format!("product key {} is not one of yours", other.id())), "{refused}");
         assert_eq!(place.ask(|service| service.usage(other.id()).unwrap().machines), 0);
+        let public = place.ask(|service| {
+            let public = key(service, SETUP_KEYS).id();
+            service.assign_key(public, Some("Fabrikam")).unwrap();
+            public
+        });
+        browser.go(&web.url("/my")).await;
+        browser.shows("section:last-child", "A public key, never counted").await;
+        let packs = format!("form[action='/my/{public}/pack']");
+        assert!(browser.driver.find_all(By::Css(packs)).await.unwrap().is_empty());
         for path in [
             "/customers",
             "/keys",
@@ -289,17 +377,6 @@ impl<'w> Client<'w> {
     }
 }
 
-fn over_https(test: impl AsyncFn(&Web, &Place)) {
-    in_both(|place| {
-        people(&place.service());
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let web = Web::serve_service(place.ask(Service::clone)).await;
-            test(&web, place).await;
-        });
-    });
-}
-
 #[test]
 fn a_form_is_taken_from_its_own_session_alone() {
     over_https(async |web, place| {
@@ -324,6 +401,8 @@ fn a_form_is_taken_from_its_own_session_alone() {
             ("/products/import", &[("file", "")]),
             ("/products/diff", &[("file", "")]),
             ("/tokens", &[("name", "x"), ("admin", "true")]),
+            ("/webhooks", &[("url", "https://evil.example/"), ("activation", "true")]),
+            ("/webhooks/1/remove", &[]),
             ("/users", &[("name", "x"), ("role", "admin")]),
             ("/users/password", &[("name", "alice")]),
             ("/users/close", &[("name", "alice")]),
@@ -383,72 +462,6 @@ fn pages_tell_browsers_to_keep_to_themselves() {
 }
 
 #[test]
-fn who_guesses_is_slowed_down() {
-    over_https(async |web, place| {
-        let sign_in = async |name: &str, password: &str| {
-            let form = [("name", name), ("password", password), ("to", "/")];
-            let answer = web.client.post(web.url("/sign-in")).form(&form).send().await.unwrap();
-            (answer.status().as_u16(), answer.text().await.unwrap())
-        };
-        let (status, nobody) = sign_in("nobody", "x").await;
-        let (_, alice) = sign_in("alice", "x").await;
-        assert_eq!((status, nobody.replace("nobody", "alice")), (401, alice));
-        for _ in 0..9 {
-            assert_eq!(sign_in("alice", "guess").await.0, 401);
-        }
-        // Now not even the right one is taken, for a while.
-        let (status, page) = sign_in("alice", PASSWORD).await;
-        assert_eq!(status, 401);
-        // In the same words as ever: nobody learns whether there is such a name.
-        assert!(page.contains("after 10 wrong passwords a name is closed for 5m"), "{page}");
-        let later = || Interval::minutes(6).after(Timestamp::now());
-        tokio::task::block_in_place(|| {
-            place.service_at(Clock::new(later)).sign_in("alice", PASSWORD).unwrap();
-            // A right one forgives the wrong ones.
-            place.service().sign_in("alice", "guess").unwrap_err();
-            place.service().sign_in("alice", PASSWORD).unwrap();
-        });
-        // The address has tried 12 times; after 30 it is slow.
-        let mut refused = 0;
-        for _ in 0..40 {
-            let (status, page) = sign_in("rita", PASSWORD).await;
-            if status == 429 {
-                assert!(page.contains("this address has tried to sign in too often"), "{page}");
-                refused += 1;
-            }
-        }
-        assert!(refused > 0);
-    });
-}
-
-#[test]
-fn a_session_ends_with_the_day_or_the_password() {
-    over_https(async |_, place| {
-        tokio::task::block_in_place(|| {
-            let service = place.service();
-            let token = service.sign_in("alice", PASSWORD).unwrap();
-            assert_eq!(service.signed_in(&token).unwrap().role, Role::Admin);
-            let later = || Interval::hours(13).after(Timestamp::now());
-            assert!(place.service_at(Clock::new(later)).signed_in(&token).is_err());
-            service.set_password("alice", Some("another good password")).unwrap();
-            assert!(service.signed_in(&token).is_err());
-            let made = service.set_password("alice", None).unwrap().unwrap();
-            let token = service.sign_in("ALICE", &made).unwrap();
-            service.sign_out(&token).unwrap();
-            assert!(service.signed_in(&token).is_err());
-            let short = service.set_password("alice", Some("short")).unwrap_err();
-            assert_eq!(short.what, "the password has 5 characters");
-            let error = service.add_account("Alice", Role::Admin, None, None).unwrap_err();
-            assert_eq!(error.what, "there is a user \"alice\" already");
-            for (role, customer) in [(Role::Customer, None), (Role::Admin, Some("Fabrikam"))] {
-                let error = service.add_account("new", role, customer, None).unwrap_err();
-                assert_eq!(error.what, "a customer's people, and only these, belong to a customer");
-            }
-        });
-    });
-}
-
-#[test]
 fn a_customer_downloads_its_own_packs() {
     over_https(async |web, place| {
         let (own, other) = place.ask(|service| {
@@ -486,13 +499,29 @@ fn pages_look_as_in_the_documentation() {
                 for machine in 1..=5 {
                     service.confirm(&installation_id(&key, machine)).unwrap();
                 }
+                for (url, events) in [
+                    ("https://shop.contoso.example/quorate", BTreeSet::from(Event::ALL)),
+                    ("https://crm.contoso.example/hooks/licenses", BTreeSet::from([Event::LimitReached])),
+                ] {
+                    service.add_webhook(url, &events).unwrap();
+                }
+                // As if they had been sent; nothing leaves this machine.
+                let now = Timestamp::now().as_second();
+                place.meddle(&format!(
+                    "INSERT INTO delivery (id, webhook, event, body, created, attempts, due, delivered, said) VALUES
+                     (1, 1, 'activation', '', {now}, 1, NULL, {now}, 'delivered'),
+                     (2, 2, 'limit-reached', '', {now}, 1, {now} + 9000, NULL, 'answered with status 503')"
+                ));
                 key.id()
             });
             sign_in(browser, web, "alice").await;
             let kind = if dark { "dark" } else { "light" };
-            for (name, path) in
-                [("overview", "/".to_owned()), ("key", format!("/keys/{id}")), ("desk", "/desk".to_owned())]
-            {
+            for (name, path) in [
+                ("overview", "/".to_owned()),
+                ("key", format!("/keys/{id}")),
+                ("desk", "/desk".to_owned()),
+                ("webhooks", "/webhooks".to_owned()),
+            ] {
                 browser.go(&web.url(&path)).await;
                 browser.find("main h1").await;
                 let shown = browser.script("return getComputedStyle(document.body).backgroundColor").await;

@@ -538,6 +538,7 @@ fn the_audit_log_shows_who_did_what_and_what_was_changed_since() {
         assert_eq!((last.number, &last.hash), (4, &entries[0].hash));
         service.verify_audit(Some(&entries[2].hash.to_uppercase())).unwrap();
 
+        place.let_the_audit_log_be_changed();
         let broken = |meddling: &str, repair: &str, what: &str| {
             place.meddle(meddling);
             refused(service.verify_audit(Some(&entries[0].hash)), Code::StoreDamaged, what);
@@ -560,6 +561,50 @@ fn the_audit_log_shows_who_did_what_and_what_was_changed_since() {
             service.verify_audit(Some(&entries[0].hash)),
             Code::StoreDamaged,
             "none of the 3 entries of the audit log has the hash that was kept: the log was cut off or written anew",
+        );
+    });
+}
+
+#[test]
+fn the_database_keeps_the_audit_log() {
+    in_both(|place| {
+        let service = place.service();
+        key(&service, MAKS);
+        let before = service.audit(None, 9).unwrap();
+        let entry = "INTO audit (number, at, who, action, subject, detail, hash)
+                     SELECT 1, at, 'bob', action, subject, detail, hash FROM audit WHERE number = 2";
+        let mut statements = vec![
+            "UPDATE audit SET who = 'bob' WHERE number = 2".to_owned(),
+            "UPDATE audit SET number = 9".to_owned(),
+            "DELETE FROM audit WHERE number = 2".to_owned(),
+            "DELETE FROM audit".to_owned(),
+        ];
+        statements.extend(match place.cluster {
+            Some(_) => vec![
+                "TRUNCATE audit".to_owned(),
+                format!("INSERT {entry} ON CONFLICT (number) DO UPDATE SET who = 'bob'"),
+            ],
+            None => vec![
+                format!("REPLACE {entry}"),
+                format!("INSERT OR REPLACE {entry}"),
+                // SQLite wants to be told where the selection ends.
+                format!("INSERT {entry} AND true ON CONFLICT (number) DO UPDATE SET who = 'bob'"),
+            ],
+        });
+        for statement in &statements {
+            let refused = place.try_to_meddle(statement).unwrap_err();
+            assert!(refused.contains("rows of audit are only added"), "{statement}: {refused}");
+        }
+        assert_eq!(service.audit(None, 9).unwrap(), before);
+        // What is added is added still.
+        key(&service, MAKS);
+        assert_eq!(service.verify_audit(None).unwrap().unwrap().number, before[0].number + 1);
+        place.let_the_audit_log_be_changed();
+        place.meddle(&statements[0]);
+        refused(
+            service.verify_audit(None),
+            Code::StoreDamaged,
+            "entry 2 of the audit log, or one before it, was changed",
         );
     });
 }

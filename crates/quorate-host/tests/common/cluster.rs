@@ -97,6 +97,11 @@ impl Cluster {
 
     /// The first value of what a statement gives.
     pub fn sql(&self, statement: &str) -> String {
+        self.try_sql(statement).unwrap()
+    }
+
+    /// The same, or what the database said against it.
+    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
         let output = Command::new(program("psql"))
             .args(["--no-psqlrc", "--tuples-only", "--no-align", "--username=quorate", "--host"])
             .arg(self.directory.path())
@@ -104,8 +109,10 @@ impl Cluster {
             .args(["--command", statement])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        if !output.status.success() {
+            return Err(String::from_utf8(output.stderr).unwrap());
+        }
+        Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 
     fn run(directory: TempDir) -> Self {

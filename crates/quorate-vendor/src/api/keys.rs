@@ -243,6 +243,8 @@ pub async fn change(
 }
 
 /// How far a product key is used up
+///
+/// Of a public client setup key, with which nothing is activated, it says so.
 #[utoipa::path(
     get, path = "/v1/keys/{id}/usage", tag = "keys", security(("token" = [])), params(("id" = String, Path, pattern = "^0([0-3][0-9]{3}|40[0-8][0-9]|409[0-5])-[0-9]{3}-[0-9]{6}$", description = "The key's id, as in 00096-000-000004")),
     responses(

@@ -9,6 +9,7 @@ use crate::store::keys::KeyFilter;
 use crate::view::{ActivationView, CustomerView, KeyView, UsageView};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use quorate_core::certificate::Role;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::command_line::print;
@@ -181,7 +182,7 @@ impl KeyCommand {
             Self::Limit { key, hosts, reactivations, machines, usual } => {
                 let id = key.id()?;
                 let new = match usual {
-                    true if service.usage(id)?.role == quorate_core::certificate::Role::Host => {
+                    true if service.usage(id)?.role == Some(Role::Host) => {
                         NewLimits { hosts: Some(None), reactivations: Some(None), machines: None }
                     }
                     true => NewLimits { machines: Some(None), ..NewLimits::default() },

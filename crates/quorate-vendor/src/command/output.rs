@@ -61,9 +61,18 @@ pub fn usage(usage: &Usage) -> String {
     let mut lines = vec![
         format!("Product key:   {} (…{}), {}", usage.key.id, usage.key.partial, usage.group),
         format!("Customer:      {customer}"),
-        format!("Activated on:  {} of {} {}", usage.machines, usage.allowed, view.activates),
     ];
-    if usage.role == Role::Host
+    if usage.role.is_none() {
+        lines.extend([
+            format!("For:           {}", usage.sku.name),
+            format!("Issued:        {:.0}", usage.key.issued),
+            "Public:        it makes a machine a client of an activation host; nothing is activated with it or counted"
+                .to_owned(),
+        ]);
+        return lines.join("\n");
+    }
+    lines.push(format!("Activated on:  {} of {} {}", usage.machines, usage.allowed, view.activates));
+    if usage.role == Some(Role::Host)
         && let Some(reactivations) = usage.key.limits.reactivations
     {
         lines.push(format!("Again on each: {reactivations} times"));

@@ -243,7 +243,7 @@ pub async fn limit(State(web): State<Web>, Path(id): Path<String>, posted: Poste
     let question = move |service: &Service, id: KeyId| {
         // The form has the fields of the key's kind, and an empty one means what the group says.
         let limits = match service.usage(id)?.role {
-            Role::Machine => NewLimits { machines: Some(machines), ..NewLimits::default() },
+            Some(Role::Machine) => NewLimits { machines: Some(machines), ..NewLimits::default() },
             _ => NewLimits { hosts: Some(hosts), reactivations: Some(reactivations), machines: None },
         };
         service.change_key(id, &KeyChange { limits, ..KeyChange::default() }).map(drop)

@@ -4,6 +4,7 @@ use super::{Frame, Page, page, page_with};
 use crate::access::Scope;
 use crate::accounts::{SessionToken, SignedIn};
 use crate::api::Web;
+use crate::device::DeviceToken;
 use crate::service::Service;
 use askama::Template;
 use axum::Form;
@@ -11,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::server::Peer;
 use serde::Deserialize;
@@ -56,7 +57,7 @@ impl FromRequestParts<Web> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> std::result::Result<Self, Response> {
-        let found = match cookie(&parts.headers) {
+        let found = match session(&parts.headers) {
             Some(token) => {
                 let asked = token.clone();
                 web.ask(move |service| service.signed_in(&asked)).await.map(|signed_in| (signed_in, token))
@@ -163,7 +164,8 @@ pub async fn sign_in(
     let signed_in = match web.sign_ins().take(address, Instant::now()) {
         Ok(()) => {
             let (name, password) = (name.clone(), zeroize::Zeroizing::new(password));
-            web.ask(move |service| service.sign_in(&name, &password)).await
+            let device = device(&headers);
+            web.ask(move |service| service.sign_in_from(device.as_ref(), &name, &password)).await
         }
         Err(wait) => Err(Error::new(
             Code::TooManyAttempts,
@@ -172,12 +174,12 @@ pub async fn sign_in(
         )),
     };
     match signed_in {
-        Ok(token) => {
+        Ok(given) => {
             // Only a path of ours: a browser takes "//elsewhere" for another site.
             let ours = to.starts_with('/') && !to.starts_with("//");
             let ours = ours && !to.contains(|c: char| c == '\\' || c.is_control());
             let to = if ours { to.as_str() } else { "/" };
-            Ok(([(header::SET_COOKIE, set_cookie(token.reveal(), ""))], Redirect::to(to)).into_response())
+            Ok((set_cookies(&given), Redirect::to(to)).into_response())
         }
         Err(error) => {
             let status = crate::api::status(error.code);
@@ -189,7 +191,8 @@ pub async fn sign_in(
 pub async fn sign_out(State(web): State<Web>, posted: Posted<Nothing>) -> Page {
     let token = posted.visitor.token;
     web.ask(move |service| service.sign_out(&token)).await?;
-    Ok(([(header::SET_COOKIE, set_cookie("", "; Max-Age=0"))], Redirect::to("/sign-in")).into_response())
+    let ended = format!("{COOKIE}=; {SESSIONS}; Max-Age=0");
+    Ok(([(header::SET_COOKIE, ended)], Redirect::to("/sign-in")).into_response())
 }
 
 #[derive(Template)]
@@ -209,22 +212,21 @@ pub struct Passwords {
     new: String,
 }
 
-pub async fn password(State(web): State<Web>, posted: Posted<Passwords>) -> Page {
+pub async fn password(State(web): State<Web>, headers: HeaderMap, posted: Posted<Passwords>) -> Page {
+    let device = device(&headers);
     let Posted { visitor, form, .. } = posted;
     let (name, actor) = (visitor.signed_in.account.name.clone(), visitor.signed_in.access.actor.clone());
     let changed = web
         .ask(move |service| {
             // Who has found an open browser does not know it.
-            let proof = service.sign_in(&name, &form.old)?;
+            let (proof, _) = service.sign_in_from(device.as_ref(), &name, &form.old)?;
             service.sign_out(&proof)?;
             service.by(actor).set_password(&name, Some(&form.new))?;
-            service.sign_in(&name, &form.new)
+            service.sign_in_from(None, &name, &form.new)
         })
         .await;
     match changed {
-        Ok(token) => {
-            Ok(([(header::SET_COOKIE, set_cookie(token.reveal(), ""))], Redirect::to("/")).into_response())
-        }
+        Ok(given) => Ok((set_cookies(&given), Redirect::to("/")).into_response()),
         Err(error) => {
             let frame = Frame::of(&visitor, &web, "/password");
             page_with(StatusCode::BAD_REQUEST, &PasswordPage { frame, error: Some(error) })
@@ -232,16 +234,35 @@ pub async fn password(State(web): State<Web>, posted: Posted<Passwords>) -> Page
     }
 }
 
-/// The cookie of the session among those of a request.
-fn cookie(headers: &HeaderMap) -> Option<SessionToken> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| SessionToken::new(value))
+/// The session of a request.
+fn session(headers: &HeaderMap) -> Option<SessionToken> {
+    cookie(headers, COOKIE).map(SessionToken::new)
 }
 
-fn set_cookie(value: &str, more: &str) -> String {
-    format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{more}")
+/// What the browser has kept of having signed in before.
+fn device(headers: &HeaderMap) -> Option<DeviceToken> {
+    cookie(headers, DEVICE).map(DeviceToken::new)
+}
+
+/// The value of this cookie among those of a request.
+fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+}
+
+fn set_cookies(
+    (session, device): &(SessionToken, DeviceToken),
+) -> AppendHeaders<[(header::HeaderName, String); 2]> {
+    AppendHeaders([
+        (header::SET_COOKIE, format!("{COOKIE}={}; {SESSIONS}", session.reveal())),
+        (header::SET_COOKIE, format!("{DEVICE}={}; {DEVICES}", device.reveal())),
+    ])
 }
 
 /// The prefix makes browsers refuse it from any other host, path or without TLS.
 const COOKIE: &str = "__Host-quorate";
+const SESSIONS: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
+const DEVICE: &str = "__Host-quorate-device";
+/// A year from the last time that somebody signed in.
+const DEVICES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=31536000";

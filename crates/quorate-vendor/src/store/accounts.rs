@@ -21,22 +21,27 @@ pub struct AccountRecord {
     pub closed: Option<Timestamp>,
 }
 
-/// How somebody proves who he is, and how often that failed lately.
+/// How somebody proves who he is.
 pub struct Proof {
     /// The password's argon2 hash, in PHC form.
     pub password: String,
-    /// Wrong passwords since the last right one.
-    pub failures: u32,
+}
+
+/// How often that failed, since it last succeeded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failures {
+    /// Wrong passwords.
+    pub count: u32,
     /// When the last of them came.
-    pub failed: Option<Timestamp>,
+    pub last: Option<Timestamp>,
 }
 
 /// An account by its name.
 pub fn named(session: &mut Session<'_>, folded: &str) -> Result<Option<(AccountRecord, Proof)>> {
-    let select = format!("SELECT {COLUMNS}, password, failures, failed FROM account WHERE folded = $1");
+    let select = format!("SELECT {COLUMNS}, password FROM account WHERE folded = $1");
     let Some(mut row) = session.find(&select, values![folded])? else { return Ok(None) };
     let account = account(&mut row)?;
-    Ok(Some((account, Proof { password: row.take()?, failures: row.take()?, failed: row.take()? })))
+    Ok(Some((account, Proof { password: row.take()? })))
 }
 
 /// An account by its number.
@@ -62,8 +67,8 @@ pub fn add(
 ) -> Result<i64> {
     let id = next_number(session, "account", "id")?;
     session.execute(
-        "INSERT INTO account (id, name, folded, role, customer, password, created, failures)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
+        "INSERT INTO account (id, name, folded, role, customer, password, created)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         values![id, name, folded, role, customer, password, now],
     )?;
     Ok(id)
@@ -71,23 +76,41 @@ pub fn add(
 
 /// Gives an account another password; whoever is signed in as it is so no more.
 pub fn set_password(session: &mut Session<'_>, id: i64, password: &str) -> Result<()> {
-    session.execute("UPDATE account SET password = $2, failures = 0 WHERE id = $1", values![id, password])?;
+    session.execute("UPDATE account SET password = $2 WHERE id = $1", values![id, password])?;
+    forgive(session, id)?;
     end_all(session, id)
 }
 
 /// Closes an account, or opens it again.
 pub fn set_closed(session: &mut Session<'_>, id: i64, closed: Option<Timestamp>) -> Result<()> {
-    session.execute("UPDATE account SET closed = $2, failures = 0 WHERE id = $1", values![id, closed])?;
+    session.execute("UPDATE account SET closed = $2 WHERE id = $1", values![id, closed])?;
+    forgive(session, id)?;
     end_all(session, id)
 }
 
-/// Notes a wrong password, or a right one.
-pub fn note_attempt(session: &mut Session<'_>, id: i64, failed: Option<Timestamp>) -> Result<()> {
-    let update = match failed {
-        Some(_) => "UPDATE account SET failures = failures + 1, failed = $2 WHERE id = $1",
-        None => "UPDATE account SET failures = 0, failed = $2 WHERE id = $1",
-    };
-    session.execute(update, values![id, failed]).map(drop)
+/// Wrong passwords for an account from one known browser, or from all others together, which have no bytes.
+pub fn failures(session: &mut Session<'_>, id: i64, device: &[u8]) -> Result<Failures> {
+    let select = "SELECT failures, failed FROM sign_in_failure WHERE account = $1 AND device = $2";
+    let Some(mut row) = session.find(select, values![id, device])? else { return Ok(Failures::default()) };
+    Ok(Failures { count: row.take()?, last: row.take()? })
+}
+
+/// Notes how many there are now.
+pub fn set_failures(session: &mut Session<'_>, id: i64, device: &[u8], failures: Failures) -> Result<()> {
+    let upsert = "INSERT INTO sign_in_failure (account, device, failures, failed) VALUES ($1, $2, $3, $4)
+                  ON CONFLICT (account, device) DO UPDATE SET failures = $3, failed = $4";
+    session.execute(upsert, values![id, device, failures.count, failures.last]).map(drop)
+}
+
+/// Forgets those of a browser, and of the account's other known browsers those before `since`.
+pub fn forget_failures(session: &mut Session<'_>, id: i64, device: &[u8], since: Timestamp) -> Result<()> {
+    let delete = "DELETE FROM sign_in_failure
+                  WHERE account = $1 AND (device = $2 OR (device <> $3 AND failed <= $4))";
+    session.execute(delete, values![id, device, STRANGERS, since]).map(drop)
+}
+
+fn forgive(session: &mut Session<'_>, id: i64) -> Result<()> {
+    session.execute("DELETE FROM sign_in_failure WHERE account = $1", values![id]).map(drop)
 }
 
 /// Keeps a session by its hash, and forgets those that have ended.
@@ -136,4 +159,6 @@ fn account(row: &mut Row) -> Result<AccountRecord> {
     })
 }
 
+/// In the place of a known browser.
+pub const STRANGERS: &[u8] = &[];
 const COLUMNS: &str = "id, name, role, customer, created, closed";

@@ -1,5 +1,7 @@
 //! Who did what and when: entries that are added and never changed.
 //!
+//! The database refuses to change or remove one ([`Session::keep_rows`]), which stops mistakes and whoever may do no more
+//! than read and write rows. Who owns the database can take that away, so there is a second line:
 //! Each entry bears the SHA-256 of its content and of the entry before it. Whoever has kept the hash of one entry
 //! elsewhere can tell later whether it, or any before it, was changed or taken away.
 

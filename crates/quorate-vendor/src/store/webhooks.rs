@@ -57,6 +57,19 @@ pub struct DeliveryRecord {
     pub said: String,
 }
 
+/// How it goes with the messages to an address that are not forgotten yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookState {
+    /// When the last one was delivered.
+    pub delivered: Option<Timestamp>,
+    /// How many are on their way.
+    pub waiting: u64,
+    /// How many were sent for three days in vain.
+    pub given_up: u64,
+    /// What the last attempt came to, when it came to nothing.
+    pub trouble: Option<String>,
+}
+
 /// Keeps a new address.
 pub fn add(session: &mut Session<'_>, url: &str, secret: &[u8], events: &str, now: Timestamp) -> Result<i64> {
     let id = next_number(session, "webhook", "id")?;
@@ -161,6 +174,21 @@ pub fn note_attempt(
 /// Forgets messages of before this time that are not on their way any more.
 pub fn forget(session: &mut Session<'_>, before: Timestamp) -> Result<()> {
     session.execute("DELETE FROM delivery WHERE created < $1 AND due IS NULL", values![before]).map(drop)
+}
+
+/// How it goes with the messages to an address.
+pub fn state(session: &mut Session<'_>, webhook: i64) -> Result<WebhookState> {
+    let mut row = session.row(
+        "SELECT max(delivered), count(due), count(*) - count(due) - count(delivered)
+         FROM delivery WHERE webhook = $1",
+        values![webhook],
+    )?;
+    let (delivered, waiting, given_up) = (row.take()?, row.take()?, row.take()?);
+    // The newest that was sent at all: what became of older ones tells less.
+    let select = "SELECT said FROM delivery WHERE webhook = $1 AND delivered IS NULL AND attempts > 0
+                  AND id = (SELECT max(id) FROM delivery WHERE webhook = $1 AND attempts > 0)";
+    let trouble = session.find(select, values![webhook])?.map(|mut row| row.take()).transpose()?;
+    Ok(WebhookState { delivered, waiting, given_up, trouble })
 }
 
 /// So many messages to an address, the newest first.

@@ -74,12 +74,29 @@ impl Place {
 
     /// Changes the database behind the service's back.
     pub fn meddle(&self, statement: &str) {
+        self.try_to_meddle(statement).unwrap();
+    }
+
+    /// The same, where the database may refuse it.
+    pub fn try_to_meddle(&self, statement: &str) -> Result<(), String> {
         match &self.cluster {
-            Some(cluster) => drop(cluster.sql(statement)),
+            Some(cluster) => cluster.try_sql(statement).map(drop),
             None => {
                 let file = self.service_directory().join("vendor.db");
-                rusqlite::Connection::open(file).unwrap().execute_batch(statement).unwrap();
+                let file = rusqlite::Connection::open(file).unwrap();
+                file.execute_batch(statement).map_err(|error| error.to_string())
             }
+        }
+    }
+
+    /// Takes away what keeps the audit log, as somebody who owns the database can.
+    pub fn let_the_audit_log_be_changed(&self) {
+        match self.cluster {
+            Some(_) => self.meddle("DROP TRIGGER audit_is_kept ON audit"),
+            None => self.meddle(
+                "DROP TRIGGER audit_is_not_updated; DROP TRIGGER audit_is_not_deleted;
+                 DROP TRIGGER audit_is_not_replaced",
+            ),
         }
     }
 }
