@@ -344,6 +344,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let service = open()?;
             // A service without products could answer nothing; say so at the start.
             service.catalog()?;
+            service.authority().check()?;
             let pair = tls_certificate.zip(tls_key).or(config.tls_certificate.zip(config.tls_key));
             let tls = match pair {
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,
