@@ -306,9 +306,9 @@ fn show_issued<W: Write>(service: &Service, issue: &Issue, output: &mut Output<'
             lines.collect::<Vec<_>>().join("\n")
         })
     });
-    issued.map_err(|error| Error {
-        what: format!("{}; keys that were shown are not issued", error.what),
-        ..error
+    issued.map_err(|error| match made.len() < issue.count as usize {
+        true => error,
+        false => Error { what: format!("{}; keys that were shown are not issued", error.what), ..error },
     })
 }
 
