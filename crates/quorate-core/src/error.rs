@@ -215,7 +215,7 @@ codes! {
     KeyExposed = "Q613";
     /// The PKCS #11 token with the vendor's key cannot be used.
     TokenUnavailable = "Q614";
-    /// The PKCS #11 token with the vendor's key refuses the PIN, which is not tried again.
+    /// The PKCS #11 token with the vendor's key refuses the PIN.
     PinRefused = "Q615";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";

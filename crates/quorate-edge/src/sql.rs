@@ -299,13 +299,17 @@ impl Session<'_> {
     /// change or remove any, whoever asks, until somebody takes away the trigger that refuses it.
     pub fn keep_rows(&mut self, table: &str, column: &str) -> Result<()> {
         let statements = match &self.0 {
-            // To replace a row is no update and no deletion to SQLite, so an old number is refused as well.
+            // To replace a row is no update and no deletion to SQLite, so an old number is refused as well, and a new
+            // one in the place of an old row.
             Open::Sqlite { .. } => [
                 ("updated", format!("UPDATE ON {table}")),
                 ("deleted", format!("DELETE ON {table}")),
                 (
                     "replaced",
-                    format!("INSERT ON {table} WHEN NEW.{column} <= (SELECT max({column}) FROM {table})"),
+                    format!(
+                        "INSERT ON {table} WHEN NEW.{column} <= (SELECT max({column}) FROM {table})
+                         OR EXISTS (SELECT 1 FROM {table} WHERE rowid = NEW.rowid)"
+                    ),
                 ),
             ]
             .map(|(what, when)| {

@@ -283,7 +283,7 @@ fn sign(
     ca: &Issuer<'_, CaKey>,
 ) -> Result<rcgen::Certificate> {
     params.signed_by(key, ca).map_err(|error| match ca.key() {
-        CaKey::Token(token) => token.take_fault().unwrap_or_else(|| internal(error)),
+        CaKey::Token(_) => TokenKey::take_fault().unwrap_or_else(|| internal(error)),
         CaKey::File(_) => internal(error),
     })
 }

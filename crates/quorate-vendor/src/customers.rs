@@ -223,8 +223,8 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
     }
     Err(Error::new(
         Code::DocumentInvalid,
-        format!("{file} was not imported, no line of it: {}", said.join("; ")),
-        "correct these lines and import the file again",
+        format!("nothing of {file} was taken: {}", said.join("; ")),
+        "correct these lines and give the file again",
     ))
 }
 

@@ -8,7 +8,9 @@ use crate::products::key_group;
 use crate::revocation;
 use crate::rights::{self, Rights};
 use crate::service::{Service, Turn};
+use crate::store::audit::hex;
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
+use aws_lc_rs::digest;
 use quorate_core::certificate::Role;
 use quorate_core::product_key::{KeyId, ProductKey, Verifier};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
@@ -222,38 +224,59 @@ impl Service {
     /// none.
     pub fn assign_keys(&self, csv: &[u8], file: &str) -> Result<u32> {
         let rows = customers::read_csv::<Assignment>(csv, file)?;
+        if rows.len() > MOST_ASSIGNED {
+            return Err(Error::new(
+                Code::RequestInvalid,
+                format!("{file} assigns {} keys", rows.len()),
+                format!("write several files, of at most {MOST_ASSIGNED} rows each"),
+            ));
+        }
+        // Before the turn: a customer stays when it is there.
+        let mut known = BTreeMap::new();
+        for (_, row) in &rows {
+            if !known.contains_key(&row.customer) {
+                known.insert(row.customer.clone(), self.customer_or_nobody(&row.customer)?);
+            }
+        }
         let (mut keys, mut bad, mut lines) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (line, row) in rows {
-            match row.key_id.parse::<KeyId>() {
-                Ok(id) => match lines.insert(id, line) {
-                    Some(first) => bad.push((line, format!("{id} is in line {first} already"))),
-                    None => keys.push((line, id, row.customer)),
-                },
-                Err(error) => bad.push((line, error.what)),
+            let id = match row.key_id.parse::<KeyId>() {
+                Ok(id) => id,
+                Err(error) => {
+                    bad.push((line, error.what));
+                    continue;
+                }
+            };
+            if let Some(first) = lines.insert(id, line) {
+                bad.push((line, format!("{id} is in line {first} already")));
+            }
+            match &known[&row.customer] {
+                Ok(customer) => keys.push((id, *customer)),
+                Err(unknown) => bad.push((line, unknown.clone())),
             }
         }
         self.change(|turn| {
-            let (mut bad, mut known) = (std::mem::take(&mut bad), BTreeMap::new());
-            for (line, id, name) in &keys {
-                let customer = match known.get(name) {
-                    Some(customer) => *customer,
-                    None => match customer_or_nobody(turn.session, name) {
-                        Ok(customer) => *known.entry(name).or_insert(customer),
-                        Err(error) if error.code == Code::CustomerUnknown => {
-                            bad.push((*line, error.what));
-                            continue;
-                        }
-                        Err(error) => return Err(error),
-                    },
-                };
-                if !keys::assign(turn.session, *id, customer)? {
-                    bad.push((*line, unknown_key(*id).what));
-                }
+            let mut bad = std::mem::take(&mut bad);
+            for id in keys::assign_all(turn.session, &keys)? {
+                bad.push((lines.get(&id).copied().unwrap_or_default(), unknown_key(id).what));
             }
             customers::refuse_lines(file, bad)?;
-            turn.note("key.assign-many", file, serde_json::json!({ "count": keys.len() }))
+            let detail = serde_json::json!({ "count": keys.len(), "sha-256": hex(digest::digest(&digest::SHA256, csv).as_ref()) });
+            turn.note("key.assign-file", file, detail)
         })?;
         Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The customer of this name, or nobody where there is no name; or why there is none.
+    fn customer_or_nobody(&self, name: &str) -> Result<std::result::Result<Option<i64>, String>> {
+        if name.is_empty() {
+            return Ok(Ok(None));
+        }
+        match self.customer_named(name) {
+            Ok(customer) => Ok(Ok(Some(customer.id))),
+            Err(error) if error.code == Code::CustomerUnknown => Ok(Err(error.what)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes how often a key may be activated.
@@ -315,13 +338,6 @@ struct Assignment {
     customer: String,
 }
 
-fn customer_or_nobody(session: &mut Session<'_>, name: &str) -> Result<Option<i64>> {
-    match name {
-        "" => Ok(None),
-        name => Ok(Some(customers::named(session, name)?.id)),
-    }
-}
-
 fn assign(turn: &mut Turn<'_, '_>, id: KeyId, customer: Option<&str>) -> Result<()> {
     let customer = customer.map(|name| customers::named(turn.session, name)).transpose()?;
     keys::assign(turn.session, id, customer.as_ref().map(|customer| customer.id))?;
@@ -361,6 +377,9 @@ impl NewLimits {
         Ok(())
     }
 }
+
+/// One change, for which everybody else waits.
+const MOST_ASSIGNED: usize = 100_000;
 
 /// The serials that are issued in one go.
 struct Run {

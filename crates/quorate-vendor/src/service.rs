@@ -139,12 +139,22 @@ impl Service {
         let key = token.map(TokenKey::generate).transpose()?;
         Authority::create(directories, &vendor.id, &vendor.name, key, clock.now())
             .and_then(|()| store::create(database, &settings))
-            .inspect_err(|_| {
+            .map_err(|error| {
                 // Half a vendor would only be in the way of the next attempt, and so would the key that was made for it.
                 for path in &made {
                     let _ = std::fs::remove_file(path);
                 }
-                let _ = token.map(TokenKey::remove);
+                match token.map(|place| (place, TokenKey::remove(place))) {
+                    Some((place, Err(_))) => Error {
+                        what: format!("{}; the key {:?} stays in the token", error.what, place.label),
+                        next: format!(
+                            "{}, after you have removed that key with the token's own tool",
+                            error.next
+                        ),
+                        ..error
+                    },
+                    _ => error,
+                }
             })
     }
 

@@ -17,6 +17,7 @@ use quorate_core::{Code, Error, Result};
 use quorate_edge::files;
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -42,8 +43,11 @@ pub struct TokenKey {
     /// The point, uncompressed.
     public: Vec<u8>,
     access: Mutex<TokenAccess>,
-    /// What went wrong with the last signature, since whoever asks for one is told only that it did.
-    fault: Mutex<Option<Error>>,
+}
+
+thread_local! {
+    /// What went wrong with the signature that this thread asked for last: whoever asks is told only that it did.
+    static FAULT: RefCell<Option<Error>> = const { RefCell::new(None) };
 }
 
 /// How the token is got at.
@@ -63,7 +67,7 @@ struct Open {
 impl TokenKey {
     /// Makes the key in the token, where none of this label may be yet.
     pub fn generate(place: &TokenPlace) -> Result<Self> {
-        let session = session(place, &place.pin()?, Use::Writing)?;
+        let session = writing(place)?;
         let label = || Attribute::Label(place.label.clone().into_bytes());
         let of_label = session.find_objects(&[label()]).map_err(|fault| place.fault(&fault))?;
         if !of_label.is_empty() {
@@ -106,7 +110,7 @@ impl TokenKey {
 
     /// The key of this point, which the token is said to hold.
     pub fn of(place: TokenPlace, public: Vec<u8>) -> Self {
-        Self { place, public, access: Mutex::default(), fault: Mutex::default() }
+        Self { place, public, access: Mutex::default() }
     }
 
     /// Where it is.
@@ -116,7 +120,7 @@ impl TokenKey {
 
     /// Takes the key out of the token again, when it was made for nothing.
     pub fn remove(place: &TokenPlace) -> Result<()> {
-        let session = session(place, &place.pin()?, Use::Writing)?;
+        let session = writing(place)?;
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
             let object = only(&session, place, class)?;
             session.destroy_object(object).map_err(|fault| place.fault(&fault))?;
@@ -138,11 +142,8 @@ impl TokenKey {
         if refused.as_ref() == Some(&pin) {
             return Err(place.refuses());
         }
-        let session = session(place, &pin, Use::Signing).inspect_err(|error| {
-            if error.code == Code::PinRefused {
-                *refused = Some(pin.clone());
-            }
-        })?;
+        let (session, last_try) = session(place, Use::Signing)?;
+        log_in(&session, place, &pin, last_try, refused)?;
         if point(&session, place)? != self.public {
             return Err(place.unsuited("does not belong to the activation CA's certificate"));
         }
@@ -150,9 +151,9 @@ impl TokenKey {
         Ok(Open { session, key })
     }
 
-    /// What went wrong with the last signature.
-    pub fn take_fault(&self) -> Option<Error> {
-        lock(&self.fault).take()
+    /// What went wrong with the signature that this thread has asked for.
+    pub fn take_fault() -> Option<Error> {
+        FAULT.take()
     }
 
     /// Signs a digest: R and S, each as long as the curve's order.
@@ -169,6 +170,13 @@ impl TokenKey {
         access.open = Some(open);
         Ok(signature)
     }
+
+    fn in_der(&self, signature: &[u8]) -> Result<Vec<u8>> {
+        let both = signature.split_at_checked(ORDER).and_then(|(r, s)| {
+            EcdsaSignature { r: UintRef::new(r).ok()?, s: UintRef::new(s).ok()? }.to_der().ok()
+        });
+        both.ok_or_else(|| self.place.unsuited("makes signatures that are none of P-256"))
+    }
 }
 
 impl PublicKeyData for TokenKey {
@@ -184,13 +192,11 @@ impl PublicKeyData for TokenKey {
 impl SigningKey for TokenKey {
     fn sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, rcgen::Error> {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message);
-        let signature = self.sign_digest(digest.as_ref()).map_err(|error| {
-            *lock(&self.fault) = Some(error);
+        let signature = self.sign_digest(digest.as_ref()).and_then(|signature| self.in_der(&signature));
+        signature.map_err(|error| {
+            FAULT.set(Some(error));
             rcgen::Error::RemoteKeyError
-        })?;
-        let (r, s) = signature.split_at_checked(ORDER).ok_or(rcgen::Error::RemoteKeyError)?;
-        let both = UintRef::new(r).and_then(|r| Ok(EcdsaSignature { r, s: UintRef::new(s)? }));
-        both.and_then(|signature| signature.to_der()).map_err(|_| rcgen::Error::RemoteKeyError)
+        })
     }
 }
 
@@ -221,14 +227,23 @@ impl TokenPlace {
 
     fn pin(&self) -> Result<Zeroizing<String>> {
         let text = files::read_secret(&self.pin_file, "then give the token's user another PIN")?;
-        Ok(Zeroizing::new(text.trim().to_owned()))
+        let pin = text.trim();
+        // Somebody is about to write another, or has forgotten to: no try of the token's is worth it.
+        if pin.is_empty() {
+            return Err(Error::new(
+                Code::TokenUnavailable,
+                format!("{} holds no PIN", self.pin_file.display()),
+                "write the PIN of the token's user there",
+            ));
+        }
+        Ok(Zeroizing::new(pin.to_owned()))
     }
 
     fn refuses(&self) -> Error {
         Error::new(
             Code::PinRefused,
             format!("the token {} refuses the PIN in {}", quoted(&self.token), self.pin_file.display()),
-            "write the PIN of the token's user there, before too many tries lock it; this one is not tried again",
+            "write the PIN of the token's user there, before too many tries lock it",
         )
     }
 
@@ -270,8 +285,8 @@ enum Use {
     Writing,
 }
 
-/// A session of somebody who has logged in.
-fn session(place: &TokenPlace, pin: &str, wanted: Use) -> Result<Session> {
+/// A session, of nobody yet; and whether the token takes one more PIN before it locks itself.
+fn session(place: &TokenPlace, wanted: Use) -> Result<(Session, bool)> {
     let module = module(&place.module).map_err(|fault| place.fault(&fault))?;
     let slots = module.get_slots_with_token().map_err(|fault| place.fault(&fault))?;
     let labelled = |slot| module.get_token_info(slot).ok().map(|info| (slot, info));
@@ -288,19 +303,43 @@ fn session(place: &TokenPlace, pin: &str, wanted: Use) -> Result<Session> {
         Use::Signing => module.open_ro_session(slot),
         Use::Writing => module.open_rw_session(slot),
     };
-    let session = session.map_err(|fault| place.fault(&fault))?;
+    Ok((session.map_err(|fault| place.fault(&fault))?, info.user_pin_final_try()))
+}
+
+/// A session in which keys are made and removed.
+fn writing(place: &TokenPlace) -> Result<Session> {
+    let pin = place.pin()?;
+    let (session, last_try) = session(place, Use::Writing)?;
+    log_in(&session, place, &pin, last_try, &mut None)?;
+    Ok(session)
+}
+
+/// Logs in, and keeps a PIN that the token has refused.
+fn log_in(
+    session: &Session,
+    place: &TokenPlace,
+    pin: &Zeroizing<String>,
+    last_try: bool,
+    refused: &mut Option<Zeroizing<String>>,
+) -> Result<()> {
     // The last try is a person's: whoever starts programs again and again would take it without looking.
-    if info.user_pin_final_try() {
+    if last_try {
         return Err(Error::new(
             Code::PinRefused,
             format!("after wrong PINs, the token {} takes one more before it locks", quoted(&place.token)),
             "log in once with the token's own tool, as in `pkcs11-tool --login --list-objects`; then try again",
         ));
     }
-    match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
+    match session.login(UserType::User, Some(&AuthPin::new(pin.as_str().into()))) {
         // Whoever has logged in has done so for all sessions of this program.
-        Ok(()) | Err(Fault::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-        Err(fault) => Err(place.fault(&fault)),
+        Ok(()) | Err(Fault::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(fault) => {
+            let error = place.fault(&fault);
+            if error.code == Code::PinRefused {
+                *refused = Some(pin.clone());
+            }
+            Err(error)
+        }
     }
 }
 
@@ -339,7 +378,7 @@ fn only(session: &Session, place: &TokenPlace, class: ObjectClass) -> Result<Obj
 }
 
 /// A module, which a program may load once only, begun anew: many notice only so that a token has come back. Sessions
-/// that are open end with that, so there is one at a time.
+/// that are open end with that; a program has one vendor, and with it one key.
 fn module(path: &Path) -> std::result::Result<Pkcs11, Fault> {
     static LOADED: LazyLock<Mutex<BTreeMap<PathBuf, Pkcs11>>> = LazyLock::new(Mutex::default);
     let mut loaded = lock(&LOADED);
@@ -355,8 +394,11 @@ fn module(path: &Path) -> std::result::Result<Pkcs11, Fault> {
             module
         }
     };
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-    Ok(module)
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        // Also one that could not be ended goes on.
+        Ok(()) | Err(Fault::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(module),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// What is in these is always whole.

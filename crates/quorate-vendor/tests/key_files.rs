@@ -31,7 +31,7 @@ fn a_file_assigns_all_of_its_keys_or_none() {
         let before = customers();
         assert_eq!(before, ["Fabrikam", "Northwind", "Fabrikam"].map(|name| Some(name.to_owned())));
         let entry = &service.audit(None, 1).unwrap()[0];
-        assert_eq!((entry.action.as_str(), entry.subject.as_str()), ("key.assign-many", "sold.csv"));
+        assert_eq!((entry.action.as_str(), entry.subject.as_str()), ("key.assign-file", "sold.csv"));
 
         let product_key = issued[0].reveal();
         let csv = format!(
@@ -40,7 +40,7 @@ fn a_file_assigns_all_of_its_keys_or_none() {
         );
         let error = service.assign_keys(csv.as_bytes(), "sold.csv").unwrap_err();
         assert_eq!(error.code, Code::DocumentInvalid);
-        assert_eq!(error.what, "sold.csv was not imported, no line of it: line 7: it has 1 fields, not 2");
+        assert_eq!(error.what, "nothing of sold.csv was taken: line 7: it has 1 fields, not 2");
         let error =
             service.assign_keys(csv.replace(&format!("{third}\n"), "").as_bytes(), "sold.csv").unwrap_err();
         for said in [

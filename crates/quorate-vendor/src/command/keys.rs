@@ -54,12 +54,10 @@ pub enum KeyCommand {
     /// Make a key a customer's, or every key of a file.
     Assign {
         /// A CSV file with the columns key-id and customer: all of its keys are assigned or none.
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "customer"])]
+        #[arg(long, value_name = "FILE", required_unless_present = "key", conflicts_with_all = ["key", "customer"])]
         file: Option<PathBuf>,
-        /// The key's id, as `key list` shows it.
-        // Text, since clap would repeat what it can't read, and that may be a product key.
-        #[arg(value_name = "KEY_ID", required_unless_present = "file")]
-        key: Option<String>,
+        #[command(flatten)]
+        key: Option<KeyName>,
         /// The customer's name; without one, the key is nobody's.
         #[arg(value_name = "CUSTOMER")]
         customer: Option<String>,
@@ -184,9 +182,13 @@ impl KeyCommand {
                     format!("{} assigned.", words::counted(count, "key"))
                 })
             }
-            Self::Assign { file: None, key, customer } => {
-                let id = key.unwrap_or_default().parse()?;
-                let key = service.assign_key(id, customer.as_deref())?;
+            Self::Assign { file: None, key: None, .. } => Err(Error::new(
+                Code::RequestInvalid,
+                "neither a key nor a file of keys is given",
+                "name the key, or the file with --file",
+            )),
+            Self::Assign { file: None, key: Some(key), customer } => {
+                let key = service.assign_key(key.id()?, customer.as_deref())?;
                 output.say(&KeyView::from(&key), || match &key.customer_name {
                     Some(name) => format!("Product key {} is {name}'s.", key.id),
                     None => format!("Product key {} is nobody's.", key.id),

@@ -62,6 +62,7 @@ impl Safekeeping {
             Self::Verify => {
                 let service = Service::open_in(directory, database, clock.clone())?;
                 service.check()?;
+                service.authority().check()?;
                 let entries = service.verify_audit(None)?.map_or(0, |last| last.number);
                 output.say(&serde_json::json!({ "sound": true, "audit-entries": entries }), || {
                     format!("The database is sound, and the audit log of {entries} entries is whole.")

@@ -1,8 +1,8 @@
 //! Who did what and when: entries that are added and never changed.
 //!
 //! The database refuses to change or remove one ([`Session::keep_rows`]), which stops mistakes and whoever may do no more
-//! than read and write rows. Who owns the database can take that away, so there is a second line:
-//! Each entry bears the SHA-256 of its content and of the entry before it. Whoever has kept the hash of one entry
+//! than read and write rows. Who owns the database can take that away. So
+//! each entry bears the SHA-256 of its content and of the entry before it. Whoever has kept the hash of one entry
 //! elsewhere can tell later whether it, or any before it, was changed or taken away.
 
 use aws_lc_rs::digest;
@@ -128,7 +128,7 @@ fn entry(mut row: Row) -> Result<Entry> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string can't fail.
         let _ = write!(text, "{byte:02x}");

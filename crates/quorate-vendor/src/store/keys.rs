@@ -204,11 +204,39 @@ pub fn set_limits(session: &mut Session<'_>, id: KeyId, limits: &Limits) -> Resu
         .map(drop)
 }
 
-/// Makes a key a customer's, or nobody's. Says whether the key is there.
-pub fn assign(session: &mut Session<'_>, id: KeyId, customer: Option<i64>) -> Result<bool> {
-    let update =
-        format!("UPDATE product_key SET customer = $3 WHERE {ISSUED} AND key_group = $1 AND serial = $2");
-    Ok(session.execute(&update, values![id.group(), id.serial(), customer])? > 0)
+/// Makes a key a customer's, or nobody's.
+pub fn assign(session: &mut Session<'_>, id: KeyId, customer: Option<i64>) -> Result<()> {
+    let update = "UPDATE product_key SET customer = $3 WHERE key_group = $1 AND serial = $2";
+    session.execute(update, values![id.group(), id.serial(), customer]).map(drop)
+}
+
+/// Makes each of these keys a customer's, or nobody's, and gives those that are not there.
+pub fn assign_all(session: &mut Session<'_>, keys: &[(KeyId, Option<i64>)]) -> Result<Vec<KeyId>> {
+    let mut missing = Vec::new();
+    for keys in keys.chunks(ROWS_AT_ONCE) {
+        // Numbers only, which need no quotation.
+        let rows = keys.iter().map(|(id, customer)| {
+            let customer = customer.map_or("NULL".to_owned(), |customer| customer.to_string());
+            format!("({}, {}, {customer})", id.group(), id.serial())
+        });
+        let given =
+            format!("WITH given (of_group, number, new) AS (VALUES {})", Vec::from_iter(rows).join(", "));
+        let update = format!(
+            "{given} UPDATE product_key SET customer = CAST(given.new AS BIGINT) FROM given
+             WHERE {ISSUED} AND key_group = given.of_group AND serial = given.number"
+        );
+        if session.execute(&update, values![])? as usize == keys.len() {
+            continue;
+        }
+        let select = format!(
+            "{given} SELECT of_group, number FROM given WHERE NOT EXISTS
+             (SELECT 1 FROM product_key WHERE {ISSUED} AND key_group = given.of_group AND serial = given.number)"
+        );
+        for mut row in session.rows(&select, values![])? {
+            missing.push(KeyId::new(row.take()?, row.take()?)?);
+        }
+    }
+    Ok(missing)
 }
 
 fn record(mut row: Row) -> Result<KeyRecord> {
@@ -227,6 +255,8 @@ fn record(mut row: Row) -> Result<KeyRecord> {
 const SELECT: &str = "SELECT key_group, serial, verifier, partial, issued, customer,
     (SELECT name FROM customer WHERE customer.id = product_key.customer), blocked, hosts, reactivations, machines
     FROM product_key";
+/// In one statement.
+const ROWS_AT_ONCE: usize = 1_000;
 /// Not of a run that has not come to its end.
 const ISSUED: &str = "NOT EXISTS (SELECT 1 FROM key_run WHERE key_run.key_group = product_key.key_group
     AND product_key.serial BETWEEN key_run.first AND key_run.last)";
