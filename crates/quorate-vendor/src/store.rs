@@ -195,7 +195,8 @@ CREATE TABLE delivery (
     delivered BIGINT,
     said TEXT NOT NULL
 );
-CREATE INDEX delivery_due ON delivery (due) WHERE due IS NOT NULL;
+CREATE INDEX delivery_due ON delivery (webhook, due, id) WHERE due IS NOT NULL;
+CREATE INDEX delivery_by_webhook ON delivery (webhook, id);
 CREATE INDEX delivery_by_time ON delivery (created);
 CREATE TABLE audit (
     number BIGINT PRIMARY KEY,
