@@ -119,13 +119,15 @@ impl Service {
         slots::add(turn.session, id, &made, validity.after(turn.now))
     }
 
-    /// The Confirmation ID for an Installation ID; the same again for the same.
+    /// The Confirmation ID for an Installation ID; the same again for the same, until what it opens is revoked or of no
+    /// help any more: then it is one more activation, with a Confirmation ID of its own.
     pub fn confirm(&self, installation_id: &InstallationId) -> Result<Confirmed> {
         let id = installation_id.key();
         self.change(|turn| {
             let record = usable_key(turn.session, id)?;
             installation_id.verify(&record.verifier)?;
-            let slot = match slots::given(turn.session, installation_id)? {
+            let rights = Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?;
+            let slot = match slots::given(turn.session, installation_id, rights.worth_giving(turn.now))? {
                 Some(slot) => {
                     if !activations::is_activated(turn.session, installation_id)? {
                         // The machine was released, and counts again.

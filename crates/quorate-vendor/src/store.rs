@@ -113,10 +113,11 @@ CREATE TABLE slot (
     sealed TEXT NOT NULL,
     certificate TEXT NOT NULL,
     ends BIGINT NOT NULL,
-    installation_id TEXT UNIQUE,
+    installation_id TEXT,
     PRIMARY KEY (key_group, serial, number),
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
 );
+CREATE INDEX slot_by_installation_id ON slot (installation_id) WHERE installation_id IS NOT NULL;
 CREATE TABLE activation (
     id BIGINT PRIMARY KEY,
     key_group BIGINT NOT NULL,
