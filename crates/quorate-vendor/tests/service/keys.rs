@@ -1,11 +1,12 @@
 //! Product keys: found, and issued in runs that come to their end or leave nothing.
 
 use crate::common::place::{in_both, key};
-use crate::common::{HOST_KEYS, MAKS};
+use crate::common::{EXAMPLE, HOST_KEYS, MAKS};
 use crate::{activate, refused};
 use quorate_core::product_key::ProductKey;
 use quorate_core::{Code, Error};
 use quorate_vendor::keys::Issue;
+use quorate_vendor::products::parse_products;
 use quorate_vendor::store::keys::KeyFilter;
 
 #[test]
@@ -164,5 +165,50 @@ fn a_group_has_so_many_serials() {
         // Other groups have their own, and the keys that there are go on.
         key(&service, HOST_KEYS);
         activate(&service, &last, 1).unwrap();
+    });
+}
+
+/// Products are imported while keys of a group are issued that the new ones do not have: nobody has the keys yet, so the
+/// import goes through, and the run says what happened and leaves nothing.
+#[test]
+fn a_run_whose_group_is_dropped_meanwhile_leaves_no_key() {
+    in_both(|place| {
+        let service = place.service();
+        key(&service, HOST_KEYS);
+        let start = EXAMPLE.find("[[key-group]]\nnumber = 98").unwrap();
+        let end = EXAMPLE.find("[[key-group]]\nnumber = 99").unwrap();
+        let without = format!("{}{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+        // The edition of the MAKs in place of the one that is sold in boxes.
+        let moved = EXAMPLE.replace(
+            "name = \"Contoso Office retail keys\"\nsku = \"6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f05\"",
+            "name = \"Contoso Office retail keys\"\nsku = \"6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f04\"",
+        );
+        let import = |text: &str| service.import(parse_products(text, "new.toml").unwrap()).unwrap();
+        let mut first = 1;
+        for (count, other, catalog) in [(30_000, &without, 2), (3, &without, 4), (30_000, &moved, 6)] {
+            let (mut parts, mut given) = (0, 0);
+            let issued = service.issue_keys(&Issue::of(98, count), &mut |keys| {
+                (parts, given) = (parts + 1, given + keys.len());
+                assert_eq!(keys[0].id().serial(), first + u32::try_from(given - keys.len()).unwrap());
+                if parts == 1 {
+                    import(other);
+                }
+                Ok(())
+            });
+            refused(
+                issued,
+                Code::KeyGroupUnknown,
+                &format!(
+                    "the keys were not issued: catalog {catalog} came meanwhile, and has no key group 98 of RETAIL channel"
+                ),
+            );
+            // At the next part, not at the end.
+            assert!(given <= 10_000, "{given}");
+            assert_eq!(service.keys(&KeyFilter::default(), 9).unwrap().len(), 1);
+            import(EXAMPLE);
+            first += count;
+        }
+        // Serials are not used again: somebody may have seen the keys.
+        assert_eq!(key(&service, 98).id().serial(), first);
     });
 }

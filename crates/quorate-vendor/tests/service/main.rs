@@ -25,12 +25,12 @@ use quorate_vendor::service::Service;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(result: quorate_core::Result<T>, code: Code, what: &str) {
+fn refused<T: std::fmt::Debug>(result: quorate_core::Result<T>, code: Code, what: &str) {
     let error = result.unwrap_err();
     assert_eq!((error.code, error.what.as_str()), (code, what));
 }
 
-pub fn activate(service: &Service, key: &ProductKey, machine: u8) -> quorate_core::Result<u32> {
+fn activate(service: &Service, key: &ProductKey, machine: u8) -> quorate_core::Result<u32> {
     let verifier = key.verifier();
     let hardware = HardwareId::from_bytes(&[machine; 32]).unwrap();
     let iid = InstallationId::new(key.id(), &verifier, hardware.short(), 1);
@@ -39,7 +39,7 @@ pub fn activate(service: &Service, key: &ProductKey, machine: u8) -> quorate_cor
 }
 
 /// Each time with a key pair of its own, as after a new installation.
-pub fn activate_host(service: &Service, key: &ProductKey, machine: u8) -> quorate_core::Result<()> {
+fn activate_host(service: &Service, key: &ProductKey, machine: u8) -> quorate_core::Result<()> {
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let request = CertificateParams::default().serialize_request(&pair).unwrap();
     let iid = installation_id(key, machine);
