@@ -61,8 +61,17 @@ impl Service {
             };
             new.check()?;
             refuse_taken(turn.session, &new.name, Some(id))?;
+            let changed: Vec<&str> = [("name", old.name != new.name), ("note", old.note != new.note)]
+                .into_iter()
+                .filter_map(|(what, changed)| changed.then_some(what))
+                .collect();
+            if changed.is_empty() {
+                return Ok(old);
+            }
             customers::update(turn.session, id, &new.name, &new.note)?;
-            turn.note("customer.change", &new.name, serde_json::json!({ "id": id, "before": old.name }))?;
+            // What a note said is nobody's in a log that forgets nothing.
+            let detail = serde_json::json!({ "id": id, "before": old.name, "changed": changed });
+            turn.note("customer.change", &new.name, detail)?;
             numbered(turn.session, id)
         })
     }

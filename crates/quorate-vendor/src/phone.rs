@@ -92,8 +92,10 @@ impl Service {
             let missing = wanted.saturating_sub(left);
             if missing > 0 {
                 self.add_slots(turn, id, &rights, missing)?;
-                turn.note("pack.make", &id.to_string(), serde_json::json!({ "slots": missing }))?;
             }
+            // Also of one that is as it was: who has it and a Confirmation ID of the key has a certificate.
+            let action = if missing > 0 { "pack.make" } else { "pack.give" };
+            turn.note(action, &id.to_string(), serde_json::json!({ "slots": missing }))?;
             self.authority.sign(&LicensePack {
                 vendor: self.authority.vendor().clone(),
                 key: id,

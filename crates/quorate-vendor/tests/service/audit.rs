@@ -1,9 +1,10 @@
 //! The audit log: who did what, and what keeps it.
 
-use crate::common::MAKS;
 use crate::common::place::{in_both, key};
+use crate::common::{HOST_KEYS, MAKS};
 use crate::{activate, refused};
-use quorate_core::Code;
+use quorate_core::{Code, Error};
+use quorate_vendor::keys::Issue;
 use quorate_vendor::service::Actor;
 
 #[test]
@@ -52,6 +53,41 @@ fn the_audit_log_shows_who_did_what_and_what_was_changed_since() {
             Code::StoreDamaged,
             "none of the 3 entries of the audit log has the hash that was kept: the log was cut off or written anew",
         );
+    });
+}
+
+/// What changes nothing is no entry; what gives something away is one, also the second time.
+#[test]
+fn every_change_is_an_entry() {
+    in_both(|place| {
+        let service = place.service();
+        let newest = || {
+            let entry = service.audit(None, 1).unwrap().remove(0);
+            format!("{} {} {}", entry.action, entry.subject, entry.detail)
+        };
+        let host = key(&service, HOST_KEYS);
+        service.pack(host.id(), 2).unwrap();
+        assert_eq!(newest(), "pack.make 00096-000-000001 {\"slots\":2}");
+        service.pack(host.id(), 2).unwrap();
+        assert_eq!(newest(), "pack.give 00096-000-000001 {\"slots\":0}");
+
+        let id = service.add_customer("Fabrikam", "owes us 3").unwrap().id;
+        service.change_customer(id, None, Some("owes us 4")).unwrap();
+        let note = r#"customer.change Fabrikam {"id":1,"before":"Fabrikam","changed":["note"]}"#;
+        assert_eq!(newest(), note);
+        service.change_customer(id, Some("Fabrikam"), Some("owes us 4")).unwrap();
+        assert_eq!(newest(), note);
+        service.change_customer(id, Some("Fabrikam Inc"), Some("")).unwrap();
+        let both = r#"customer.change Fabrikam Inc {"id":1,"before":"Fabrikam","changed":["name","note"]}"#;
+        assert_eq!(newest(), both);
+        assert_eq!(service.audit(None, 9).unwrap().len(), 7);
+
+        // Keys that were thrown away have been somewhere.
+        let full = service.issue_keys(&Issue::of(MAKS, 20_001), &mut |_| {
+            Err(Error::new(Code::DiskFull, "the disk is full", "free some"))
+        });
+        refused(full, Code::DiskFull, "the disk is full");
+        assert_eq!(newest(), "key.discard 00097-000-000001 {\"last\":\"00097-000-020001\"}");
     });
 }
 
