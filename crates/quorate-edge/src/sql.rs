@@ -182,14 +182,6 @@ impl Sql {
         }
     }
 
-    /// Copies an SQLite file as of this moment, and says whether it is one: a PostgreSQL has its own means.
-    pub fn back_up(&self, to: &Path) -> Result<bool> {
-        match &self.0 {
-            Kind::Sqlite { path, .. } => Database::open(path)?.back_up(to).map(|()| true),
-            Kind::Postgres { .. } => Ok(false),
-        }
-    }
-
     /// Finds out whether every page of an SQLite file is sound.
     pub fn check(&self) -> Result<()> {
         match &self.0 {
@@ -329,20 +321,38 @@ impl Session<'_> {
         statements.iter().try_for_each(|statement| self.execute(statement, values![]).map(drop))
     }
 
+    /// The columns of a table, in their order; none when there is no such table.
+    pub fn columns(&mut self, table: &str) -> Result<Vec<String>> {
+        let select = match &self.0 {
+            Open::Sqlite { .. } => "SELECT name FROM pragma_table_info($1) ORDER BY cid",
+            Open::Postgres { .. } => {
+                "SELECT CAST(column_name AS TEXT) FROM information_schema.columns
+                 WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position"
+            }
+        };
+        self.rows(select, values![table])?.into_iter().map(|mut row| row.take()).collect()
+    }
+
     /// Inserts many rows: `insert` ends in `VALUES`, and each row has as many values as the others.
     pub fn insert<const N: usize>(
         &mut self,
         insert: &str,
         rows: impl IntoIterator<Item = [Value; N]>,
     ) -> Result<()> {
+        self.insert_rows(insert, rows.into_iter().map(Vec::from))
+    }
+
+    /// The same, of rows with any number of values.
+    pub fn insert_rows(&mut self, insert: &str, rows: impl IntoIterator<Item = Vec<Value>>) -> Result<()> {
         let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
+        while let Some(width) = rows.peek().map(Vec::len).filter(|width| *width > 0) {
             let values: Vec<Value> = rows.by_ref().take(ROWS).flatten().collect();
             let tuple = |row: usize| {
-                let numbers: Vec<String> = (1..=N).map(|column| format!("${}", row * N + column)).collect();
+                let numbers: Vec<String> =
+                    (1..=width).map(|column| format!("${}", row * width + column)).collect();
                 format!("({})", numbers.join(", "))
             };
-            let tuples: Vec<String> = (0..values.len() / N).map(tuple).collect();
+            let tuples: Vec<String> = (0..values.len() / width).map(tuple).collect();
             self.execute(&format!("{insert} {}", tuples.join(", ")), &values)?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Running the service: metrics and health, a database that is down, backups.
+//! Running the service: metrics and health, a database that is down, the configuration file.
 
 // The helpers of a test may unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
@@ -7,11 +7,10 @@ mod common;
 
 use common::cluster::Cluster;
 use common::web::{Web, parts};
-use common::{HOST_KEYS, Ran, Vendor, vendor_program};
+use common::{Ran, Vendor, vendor_program};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::Stdio;
 
 /// While its database is down, every request is told so; when it is back, service goes on by itself.
@@ -83,84 +82,6 @@ fn the_program_tells_how_it_is() {
     });
     child.kill().unwrap();
     child.wait().unwrap();
-}
-
-#[test]
-fn a_backup_holds_the_vendor_whole() {
-    let vendor = Vendor::new();
-    let issued = vendor.key(HOST_KEYS);
-    let listed = vendor.run(&["key", "list"]).succeeds();
-    let (file, elsewhere) = (vendor.path("vendor.backup"), vendor.path("elsewhere"));
-    let file_name = file.to_str().unwrap();
-    let out = vendor.run(&["backup", file_name]).succeeds();
-    assert_eq!(out, format!("{file_name} holds all of the vendor. Keep it where only you can read it.\n"));
-    use std::os::unix::fs::PermissionsExt;
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    vendor
-        .run(&["backup", file_name])
-        .fails(&format!("Q606: {file_name} is there already"), "give another name");
-
-    let other = |arguments: &[&str]| Ran::from(vendor_program(&elsewhere).args(arguments));
-    other(&["restore", file_name]).succeeds();
-    assert_eq!(other(&["key", "list"]).succeeds(), listed);
-    let sound = other(&["verify"]).succeeds();
-    assert!(sound.starts_with("The database is sound, and the audit log of "), "{sound}");
-    // It signs as the vendor: a Confirmation ID from there opens.
-    other(&["pack", &issued.id().to_string(), "--out", vendor.path("x.pack").to_str().unwrap()]).succeeds();
-    let refused = other(&["restore", file_name]);
-    assert!(refused.err.contains("is there already"), "{refused:?}");
-
-    // A journal that was left there would be taken for the restored database's own.
-    let beside = vendor.path("beside");
-    std::fs::create_dir(&beside).unwrap();
-    std::fs::write(beside.join("vendor.db-wal"), "old").unwrap();
-    let ran = Ran::from(vendor_program(&beside).args(["restore", file_name]));
-    assert!(ran.err.contains("vendor.db-wal is there already"), "{ran:?}");
-    assert_eq!(std::fs::read_dir(&beside).unwrap().count(), 1);
-
-    // Whatever else is given is refused, and nothing is written.
-    let whole = std::fs::read(&file).unwrap();
-    let nowhere = vendor.path("nowhere");
-    for (called, content) in
-        [("cut off", &whole[..whole.len() / 2]), ("empty", &b""[..]), ("garbage", &[b'x'; 5_000])]
-    {
-        let bad = vendor.path("bad.backup");
-        std::fs::write(&bad, content).unwrap();
-        let ran = Ran::from(vendor_program(&nowhere).args(["restore", bad.to_str().unwrap()]));
-        assert!(ran.err.contains("is not a whole backup"), "{called}: {ran:?}");
-        assert!(!Path::new(&nowhere).exists(), "{called}");
-    }
-}
-
-#[test]
-fn what_postgresql_keeps_it_backs_up_itself() {
-    let cluster = Cluster::start();
-    let vendor = Vendor::nowhere();
-    let root = vendor.path("root");
-    let url = cluster.url(&[]);
-    let run = |arguments: &[&str]| vendor.run(&[&["--database", url.as_str()], arguments].concat());
-    let init =
-        ["init", "--vendor", "contoso", "--name", "Contoso", "--url", "https://127.0.0.1", "--root-dir"];
-    run(&[&init[..], &[root.to_str().unwrap()]].concat()).succeeds();
-    std::fs::write(vendor.products(), common::EXAMPLE).unwrap();
-    run(&["product", "import", vendor.products().to_str().unwrap()]).succeeds();
-    run(&["key", "issue", "--group", "96"]).succeeds();
-    assert_eq!(run(&["key", "list"]).succeeds().lines().count(), 1);
-    let file = vendor.path("vendor.backup");
-    let out = run(&["backup", file.to_str().unwrap()]).succeeds();
-    assert!(out.ends_with("The database is in PostgreSQL: back it up with pg_dump.\n"), "{out}");
-    run(&["verify"]).succeeds();
-    // A replica on another machine, made of the backup.
-    let elsewhere = vendor.path("elsewhere");
-    let other = |arguments: &[&str]| Ran::from(vendor_program(&elsewhere).args(arguments));
-    let refused = other(&["restore", file.to_str().unwrap()]);
-    assert!(refused.err.contains("name that database with --database"), "{refused:?}");
-    assert!(!elsewhere.exists());
-    other(&["--database", &url, "restore", file.to_str().unwrap()]).succeeds();
-    assert_eq!(other(&["--database", &url, "key", "list"]).succeeds().lines().count(), 1);
-    // A connection string may hold a password: it is repeated nowhere.
-    let wrong = vendor.run(&["--database", "postgres://u:secret@h:port/d", "key", "list"]);
-    assert!(!wrong.err.contains("secret") && wrong.err.contains("Q507"), "{wrong:?}");
 }
 
 /// One line of the file is another database, for every command; an option comes before it.
