@@ -160,7 +160,8 @@ CREATE TABLE activation (
     released BIGINT,
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
 );
-CREATE INDEX activation_by_key ON activation (key_group, serial);
+CREATE INDEX activation_by_key ON activation (key_group, serial, id);
+CREATE INDEX activation_by_machine ON activation (key_group, serial, hardware) WHERE released IS NULL;
 CREATE INDEX activation_by_time ON activation (at);
 CREATE INDEX activation_by_certificate ON activation (certificate) WHERE certificate IS NOT NULL;
 CREATE UNIQUE INDEX activation_by_request ON activation (installation_id, request);
