@@ -344,13 +344,15 @@ impl Session<'_> {
 
     /// The same, of rows with any number of values.
     pub fn insert_rows(&mut self, insert: &str, rows: impl IntoIterator<Item = Vec<Value>>) -> Result<()> {
+        // SQLite looks for a name among all before it, which takes long where there are thousands.
+        let named = matches!(self.0, Open::Postgres { .. });
         let mut rows = rows.into_iter().peekable();
         while let Some(width) = rows.peek().map(Vec::len).filter(|width| *width > 0) {
             let values: Vec<Value> = rows.by_ref().take(ROWS).flatten().collect();
             let tuple = |row: usize| {
-                let numbers: Vec<String> =
-                    (1..=width).map(|column| format!("${}", row * width + column)).collect();
-                format!("({})", numbers.join(", "))
+                let mark = |column| if named { format!("${}", row * width + column) } else { "?".to_owned() };
+                let marks: Vec<String> = (1..=width).map(mark).collect();
+                format!("({})", marks.join(", "))
             };
             let tuples: Vec<String> = (0..values.len() / width).map(tuple).collect();
             self.execute(&format!("{insert} {}", tuples.join(", ")), &values)?;
@@ -405,10 +407,14 @@ fn refuse_zeros(values: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// A parameter that a statement does not have is left out, as PostgreSQL would not.
+/// A parameter that a statement does not have is refused, as by PostgreSQL.
 fn bind(statement: &mut rusqlite::Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
+    let named = statement.parameter_name(1).is_some();
     for (number, value) in (1..).zip(values) {
-        let index = statement.parameter_index(&format!("${number}"))?;
+        let index = match named {
+            true => statement.parameter_index(&format!("${number}"))?,
+            false => Some(number).filter(|number| *number <= statement.parameter_count()),
+        };
         let index = index.ok_or_else(|| rusqlite::Error::InvalidParameterName(format!("${number}")))?;
         statement.raw_bind_parameter(index, value)?;
     }
