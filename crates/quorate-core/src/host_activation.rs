@@ -6,14 +6,12 @@
 //! same rule either way.
 
 use crate::catalog::KeyGroup;
-use crate::hardware::ShortHardwareId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
 use crate::{Code, Error, Result, words};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// `POST /v1/host-activations`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,26 +81,37 @@ pub enum Grant {
     Reactivation,
 }
 
-/// Decides on one more activation. `before` holds, for each machine, how often the key was activated there.
-pub fn grant(
-    group: &KeyGroup,
-    key: KeyId,
-    machine: ShortHardwareId,
-    before: &BTreeMap<ShortHardwareId, u32>,
-) -> Result<Grant> {
-    match before.get(&machine) {
-        None if (before.len() as u64) < u64::from(group.hosts) => Ok(Grant::NewHost),
-        None => Err(Error::new(
+/// How far a key is used up, before one more activation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// On how many machines it is activated.
+    pub machines: u32,
+    /// How often on the one that asks; 0 when it is none of these.
+    pub times: u32,
+}
+
+impl Before {
+    /// On how many machines it is after one more activation.
+    pub fn machines_then(self) -> u32 {
+        self.machines.saturating_add(u32::from(self.times == 0))
+    }
+}
+
+/// Decides on one more activation.
+pub fn grant(group: &KeyGroup, key: KeyId, before: Before) -> Result<Grant> {
+    match before.times {
+        0 if before.machines < group.hosts => Ok(Grant::NewHost),
+        0 => Err(Error::new(
             Code::HostsUsedUp,
             format!(
                 "product key {key} is activated on {}; {} are allowed",
-                words::counted(before.len(), "host"),
+                words::counted(before.machines as usize, "host"),
                 group.hosts
             ),
             "ask the vendor to raise the limit, or for another host key",
         )),
-        Some(times) if *times <= group.reactivations => Ok(Grant::Reactivation),
-        Some(times) => Err(Error::new(
+        times if times <= group.reactivations => Ok(Grant::Reactivation),
+        times => Err(Error::new(
             Code::ReactivationsUsedUp,
             format!(
                 "product key {key} was activated again {} times on this host; {} are allowed",
@@ -117,6 +126,7 @@ pub fn grant(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardware::ShortHardwareId;
     use crate::product_key::ProductKey;
 
     #[test]
@@ -124,22 +134,17 @@ mod tests {
         let products = crate::catalog::tests::products();
         let group = products.key_group(96).unwrap();
         let key = KeyId::new(96, 4).unwrap();
-        let mut before = BTreeMap::new();
-        for host in 1..=6u8 {
-            let machine = ShortHardwareId([host; 6]);
-            assert_eq!(grant(group, key, machine, &before), Ok(Grant::NewHost));
-            before.insert(machine, 1);
+        for machines in 0..6 {
+            assert_eq!(grant(group, key, Before { machines, times: 0 }), Ok(Grant::NewHost));
         }
-        let seventh = grant(group, key, ShortHardwareId([7; 6]), &before).unwrap_err();
+        let used_up = |times| Before { machines: 6, times };
+        let seventh = grant(group, key, used_up(0)).unwrap_err();
         assert_eq!(seventh.code, Code::HostsUsedUp);
         assert_eq!(seventh.what, "product key 00096-000-000004 is activated on 6 hosts; 6 are allowed");
-        let first = ShortHardwareId([1; 6]);
         for times in 1..=9 {
-            before.insert(first, times);
-            assert_eq!(grant(group, key, first, &before), Ok(Grant::Reactivation));
+            assert_eq!(grant(group, key, used_up(times)), Ok(Grant::Reactivation));
         }
-        before.insert(first, 10);
-        let tenth = grant(group, key, first, &before).unwrap_err();
+        let tenth = grant(group, key, used_up(10)).unwrap_err();
         assert_eq!(tenth.code, Code::ReactivationsUsedUp);
         assert_eq!(
             tenth.what,

@@ -8,14 +8,14 @@
 
 use crate::catalog::KeyGroup;
 use crate::error::plain;
-use crate::hardware::{HardwareId, ShortHardwareId};
+use crate::hardware::HardwareId;
+use crate::host_activation::Before;
 use crate::identifier::VendorId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
 use crate::{Code, Error, Result, words};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
 
 /// `POST /v1/activations`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,16 +62,9 @@ pub struct KeyActivationResponse {
     pub machines_allowed: u32,
 }
 
-/// Decides on one more activation of a MAK or retail key. `before` holds the machines on which it is activated,
-/// as [`crate::host_activation::grant`] has them; the same machine again is free, however often.
-pub fn grant(
-    group: &KeyGroup,
-    allowed: u32,
-    key: KeyId,
-    machine: ShortHardwareId,
-    before: &BTreeMap<ShortHardwareId, u32>,
-) -> Result<()> {
-    if before.contains_key(&machine) || (before.len() as u64) < u64::from(allowed) {
+/// Decides on one more activation of a MAK or retail key; the same machine again is free, however often.
+pub fn grant(group: &KeyGroup, allowed: u32, key: KeyId, before: Before) -> Result<()> {
+    if before.times > 0 || before.machines < allowed {
         return Ok(());
     }
     Err(Error::new(
@@ -79,7 +72,7 @@ pub fn grant(
         format!(
             "product key {key} ({}) is activated on {}; {allowed} are allowed",
             group.name,
-            words::counted(before.len(), "machine")
+            words::counted(before.machines as usize, "machine")
         ),
         "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
     ))
@@ -206,23 +199,15 @@ mod tests {
         let group = products.key_group(97).unwrap();
         let allowed = products.machines_allowed(group);
         assert_eq!(allowed, 50);
-        let mut before = BTreeMap::new();
-        let mut grant = |machine: u8| {
-            let machine = ShortHardwareId([machine; 6]);
-            let granted = super::grant(group, allowed, key().id(), machine, &before);
-            if granted.is_ok() {
-                *before.entry(machine).or_insert(0) += 1;
-            }
-            granted
-        };
-        (0..50).for_each(|machine| grant(machine).unwrap());
-        let error = grant(50).unwrap_err();
+        let grant = |machines, times| super::grant(group, allowed, key().id(), Before { machines, times });
+        (0..50).for_each(|machines| grant(machines, 0).unwrap());
+        let error = grant(50, 0).unwrap_err();
         assert_eq!(error.code, Code::MachinesUsedUp);
         assert_eq!(
             error.what,
             "product key 00097-000-000001 (MAK) is activated on 50 machines; 50 are allowed"
         );
-        (0..50).for_each(|machine| grant(machine).unwrap());
+        (1..50).for_each(|times| grant(50, times).unwrap());
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl NewFile {
         self.0.write_all(content).map_err(|error| writing(&self.1, &error))
     }
 
+    /// The end of it, for whoever writes many small pieces; he flushes it himself.
+    pub fn writer(&mut self) -> impl Write + '_ {
+        io::BufWriter::new(&mut self.0)
+    }
+
     /// Makes sure that what was written is on the disk.
     pub fn flush(&mut self) -> Result<()> {
         self.0.as_file().sync_all().map_err(|error| writing(&self.1, &error))
@@ -135,6 +140,17 @@ impl NewFile {
             .and_then(|directory| directory.sync_all())
             .map_err(|error| writing(&path, &error))
     }
+}
+
+/// Gives a file that is whole and on the disk its name, under which there is none.
+pub fn put_in_place(file: &Path, path: &Path) -> Result<()> {
+    let put = || {
+        // Unlike a renaming, a link takes nobody's place.
+        std::fs::hard_link(file, path)?;
+        std::fs::remove_file(file)?;
+        std::fs::File::open(directory_of(path))?.sync_all()
+    };
+    put().map_err(|error| writing(path, &error))
 }
 
 /// Gives a file that root has made in a service's directory to the service, which could not open it otherwise. Only

@@ -12,6 +12,7 @@ use quorate_core::certificate::VendorRoot;
 use quorate_core::{Code, Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl ServiceClient {
             return Err(Error::new(Code::AddressInvalid, what, next));
         }
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(Some(root), clock)?)
+            .tls_backend_preconfigured(tls(Some(root), clock, &[&rustls::version::TLS13])?)
             .https_only(true)
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(30))
@@ -193,22 +194,36 @@ impl ServiceClient {
     }
 }
 
-/// Sends messages to whatever URLs somebody has chosen, through the proxy that the environment names.
+/// Sends messages to whatever URLs somebody has chosen: to this very machine directly, to others through the proxy that
+/// the environment names.
+///
+/// Receivers are of others, who often speak nothing newer than TLS 1.2, so that is taken as well.
 #[derive(Clone, Debug)]
-pub struct Poster(reqwest::Client);
+pub struct Poster {
+    usual: reqwest::Client,
+    here: reqwest::Client,
+}
 
 impl Poster {
     /// Trusts what this machine trusts; follows no redirect.
     pub fn new(clock: &Clock) -> Result<Self> {
-        let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(None, clock)?)
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(10))
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
-        builder.build().map(Self).map_err(|error| {
-            Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
-        })
+        let tls = tls(None, clock, rustls::DEFAULT_VERSIONS)?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .connect_timeout(Duration::from_secs(5))
+                .timeout(Duration::from_secs(10))
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")))
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| {
+                let what = format!("no HTTPS client can be made ({error})");
+                Error::new(Code::Internal, what, "please report this")
+            })
+        };
+        // A proxy has a loopback of its own, and would read what goes there in plain HTTP.
+        Ok(Self { usual: built(builder())?, here: built(builder().no_proxy())? })
     }
 
     /// Posts JSON with headers, and says with which status it was answered, or why it was not.
@@ -218,7 +233,8 @@ impl Poster {
         headers: impl IntoIterator<Item = (&'static str, String)>,
         body: String,
     ) -> std::result::Result<u16, String> {
-        let mut request = self.0.post(url).header("content-type", "application/json").body(body);
+        let client = if is_here(url) { &self.here } else { &self.usual };
+        let mut request = client.post(url).header("content-type", "application/json").body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -226,7 +242,20 @@ impl Poster {
     }
 }
 
-fn tls(root: Option<&VendorRoot>, clock: &Clock) -> Result<rustls::ClientConfig> {
+/// Whether a URL leads to this very machine, by its words.
+pub fn is_here(url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    url.as_ref().and_then(reqwest::Url::host_str).is_some_and(|host| {
+        let host = host.trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+fn tls(
+    root: Option<&VendorRoot>,
+    clock: &Clock,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     if let Some(root) = root {
         roots.add(root.der().clone()).map_err(|error| {
@@ -241,9 +270,9 @@ fn tls(root: Option<&VendorRoot>, clock: &Clock) -> Result<rustls::ClientConfig>
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
+        .with_protocol_versions(versions)
         .map_err(|error| {
-            Error::new(Code::Internal, format!("TLS 1.3 is not available ({error})"), "please report this")
+            Error::new(Code::Internal, format!("TLS is not available ({error})"), "please report this")
         })?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

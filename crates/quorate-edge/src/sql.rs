@@ -182,14 +182,6 @@ impl Sql {
         }
     }
 
-    /// Copies an SQLite file as of this moment, and says whether it is one: a PostgreSQL has its own means.
-    pub fn back_up(&self, to: &Path) -> Result<bool> {
-        match &self.0 {
-            Kind::Sqlite { path, .. } => Database::open(path)?.back_up(to).map(|()| true),
-            Kind::Postgres { .. } => Ok(false),
-        }
-    }
-
     /// Finds out whether every page of an SQLite file is sound.
     pub fn check(&self) -> Result<()> {
         match &self.0 {
@@ -333,20 +325,40 @@ impl Session<'_> {
         statements.iter().try_for_each(|statement| self.execute(statement, values![]).map(drop))
     }
 
+    /// The columns of a table, in their order; none when there is no such table.
+    pub fn columns(&mut self, table: &str) -> Result<Vec<String>> {
+        let select = match &self.0 {
+            Open::Sqlite { .. } => "SELECT name FROM pragma_table_info($1) ORDER BY cid",
+            Open::Postgres { .. } => {
+                "SELECT CAST(column_name AS TEXT) FROM information_schema.columns
+                 WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position"
+            }
+        };
+        self.rows(select, values![table])?.into_iter().map(|mut row| row.take()).collect()
+    }
+
     /// Inserts many rows: `insert` ends in `VALUES`, and each row has as many values as the others.
     pub fn insert<const N: usize>(
         &mut self,
         insert: &str,
         rows: impl IntoIterator<Item = [Value; N]>,
     ) -> Result<()> {
+        self.insert_rows(insert, rows.into_iter().map(Vec::from))
+    }
+
+    /// The same, of rows with any number of values.
+    pub fn insert_rows(&mut self, insert: &str, rows: impl IntoIterator<Item = Vec<Value>>) -> Result<()> {
+        // SQLite looks for a name among all before it, which takes long where there are thousands.
+        let named = matches!(self.0, Open::Postgres { .. });
         let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
+        while let Some(width) = rows.peek().map(Vec::len).filter(|width| *width > 0) {
             let values: Vec<Value> = rows.by_ref().take(ROWS).flatten().collect();
             let tuple = |row: usize| {
-                let numbers: Vec<String> = (1..=N).map(|column| format!("${}", row * N + column)).collect();
-                format!("({})", numbers.join(", "))
+                let mark = |column| if named { format!("${}", row * width + column) } else { "?".to_owned() };
+                let marks: Vec<String> = (1..=width).map(mark).collect();
+                format!("({})", marks.join(", "))
             };
-            let tuples: Vec<String> = (0..values.len() / N).map(tuple).collect();
+            let tuples: Vec<String> = (0..values.len() / width).map(tuple).collect();
             self.execute(&format!("{insert} {}", tuples.join(", ")), &values)?;
         }
         Ok(())
@@ -399,10 +411,14 @@ fn refuse_zeros(values: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// A parameter that a statement does not have is left out, as PostgreSQL would not.
+/// A parameter that a statement does not have is refused, as by PostgreSQL.
 fn bind(statement: &mut rusqlite::Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
+    let named = statement.parameter_name(1).is_some();
     for (number, value) in (1..).zip(values) {
-        let index = statement.parameter_index(&format!("${number}"))?;
+        let index = match named {
+            true => statement.parameter_index(&format!("${number}"))?,
+            false => Some(number).filter(|number| *number <= statement.parameter_count()),
+        };
         let index = index.ok_or_else(|| rusqlite::Error::InvalidParameterName(format!("${number}")))?;
         statement.raw_bind_parameter(index, value)?;
     }

@@ -10,13 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::certificate::Role;
 use quorate_core::hardware::ShortHardwareId;
-use quorate_core::host_activation::{HostActivationRequest, HostActivationResponse};
+use quorate_core::host_activation::{Before, HostActivationRequest, HostActivationResponse};
 use quorate_core::key_activation::{KeyActivationRequest, KeyActivationResponse};
 use quorate_core::machine_license::MachineLicense;
 use quorate_core::product_key::{KeyId, Verifier};
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::random;
-use std::collections::BTreeMap;
 
 impl Service {
     /// Activates a host online. The same request again gets the same certificate again and is not counted, so
@@ -39,8 +38,8 @@ impl Service {
             let chain = match activations::issued(turn.session, &installation_id, &hash)? {
                 Some(chain) => chain,
                 None => {
-                    let before = activations::by_machine(turn.session, id)?;
-                    rights.grant(installation_id.hardware(), &before)?;
+                    let before = activations::before(turn.session, id, installation_id.hardware())?;
+                    rights.grant(before)?;
                     let (entitlement, validity) =
                         (rights.entitlement(turn.now), rights.group.certificate_validity);
                     let (chain, certificate) =
@@ -54,7 +53,7 @@ impl Service {
                         issued,
                         certificate: Some(&certificate),
                     };
-                    keep(turn, &rights, &before, &new)?;
+                    keep(turn, &rights, before, &new)?;
                     chain
                 }
             };
@@ -81,8 +80,8 @@ impl Service {
             let record = usable_key(turn.session, id)?;
             let rights =
                 Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?.limited_to(Role::Machine)?;
-            let mut machines = activations::by_machine(turn.session, id)?;
-            rights.grant(installation_id.hardware(), &machines)?;
+            let before = activations::before(turn.session, id, installation_id.hardware())?;
+            rights.grant(before)?;
             let license = self.authority.sign(&MachineLicense {
                 vendor: self.authority.vendor().clone(),
                 installation_id,
@@ -100,13 +99,12 @@ impl Service {
                     issued: None,
                     certificate: None,
                 };
-                keep(turn, &rights, &machines, &new)?;
+                keep(turn, &rights, before, &new)?;
             }
-            machines.entry(installation_id.hardware()).or_default();
             Ok(KeyActivationResponse {
                 license,
                 revocations: self.revocations_in(turn.session)?,
-                machines: u32::try_from(machines.len()).unwrap_or(u32::MAX),
+                machines: before.machines_then(),
                 machines_allowed: rights.machines_allowed,
             })
         })
@@ -148,11 +146,11 @@ impl Service {
     }
 }
 
-/// Keeps an activation, notes it, and tells the webhooks. `before` are the machines on which the key was.
+/// Keeps an activation, notes it, and tells the webhooks.
 pub(crate) fn keep(
     turn: &mut Turn<'_, '_>,
     rights: &Rights,
-    before: &BTreeMap<ShortHardwareId, u32>,
+    before: Before,
     new: &NewActivation<'_>,
 ) -> Result<()> {
     activations::add(turn.session, new)?;
@@ -161,9 +159,8 @@ pub(crate) fn keep(
         "how": new.how.as_str(), "machine": machine.to_string(), "certificate": new.certificate
     });
     turn.note("activation", &id.to_string(), detail)?;
-    let is_new = !before.contains_key(&machine);
-    let machines = u32::try_from(before.len() + usize::from(is_new)).unwrap_or(u32::MAX);
-    webhooks::announce(turn, rights, new.installation_id, new.how.as_str(), (machines, is_new))
+    let now_on = (before.machines_then(), before.times == 0);
+    webhooks::announce(turn, rights, new.installation_id, new.how.as_str(), now_on)
 }
 
 fn not_proven(id: KeyId, next: &str) -> Error {

@@ -155,6 +155,11 @@ impl Web {
         &self.sign_ins
     }
 
+    /// Counts a Confirmation ID that was asked for.
+    pub(crate) fn count_confirmation<T>(&self, by: &'static str, confirmed: &Result<T>) {
+        self.metrics.confirmation(by, confirmed.as_ref().err().map(|error| error.code));
+    }
+
     /// Asks the service for something.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,

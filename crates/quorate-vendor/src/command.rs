@@ -16,6 +16,7 @@ use crate::service::{self, Service, Vendor};
 use crate::token::TokenPlace;
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
 use crate::voice::signature::Secret;
+use crate::webhooks::Courier;
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
@@ -516,25 +517,11 @@ pub async fn serve_with(
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// Sends what is due to the webhooks, for as long as the service runs.
+/// Tells the webhooks, for as long as the service runs.
 async fn deliver(service: Service, metrics: Metrics) {
-    let poster = match Poster::new(&service.clock) {
-        Ok(poster) => poster,
-        Err(error) => return tracing::error!(%error, next = error.next, "no webhook is told of anything"),
-    };
-    loop {
-        match service.deliver(&poster).await {
-            Ok(0) => {}
-            Ok(sent) => {
-                metrics.deliveries("taken", sent);
-                continue;
-            }
-            Err(error) => {
-                metrics.deliveries("failed", 1);
-                tracing::warn!(%error, next = error.next, "messages to webhooks could not be looked up");
-            }
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+    match Poster::new(&service.clock) {
+        Ok(poster) => Courier::new(service, poster).run(metrics).await,
+        Err(error) => tracing::error!(%error, next = error.next, "no webhook is told of anything"),
     }
 }
 
@@ -567,5 +554,3 @@ async fn forget(service: Service) {
 /// Where it listens, unless it is told.
 const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 8443);
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Each look is one statement that finds nothing.
-const LOOK_EVERY: Duration = Duration::from_secs(1);

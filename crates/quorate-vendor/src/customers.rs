@@ -38,10 +38,8 @@ impl Service {
             }
         }
         self.change(|turn| {
-            for (line, customer) in &new {
-                if let Err(error) = refuse_taken(turn.session, &customer.name, None) {
-                    bad.push((*line, error.what));
-                }
+            for (folded, name) in customers::taken(turn.session, lines.keys())? {
+                bad.extend(lines.get(&folded).map(|line| (*line, already(&name).what)));
             }
             refuse_lines(file, std::mem::take(&mut bad))?;
             let names = new.iter().map(|(_, customer)| (customer.name.trim(), customer.note.trim()));
@@ -61,8 +59,17 @@ impl Service {
             };
             new.check()?;
             refuse_taken(turn.session, &new.name, Some(id))?;
+            let changed: Vec<&str> = [("name", old.name != new.name), ("note", old.note != new.note)]
+                .into_iter()
+                .filter_map(|(what, changed)| changed.then_some(what))
+                .collect();
+            if changed.is_empty() {
+                return Ok(old);
+            }
             customers::update(turn.session, id, &new.name, &new.note)?;
-            turn.note("customer.change", &new.name, serde_json::json!({ "id": id, "before": old.name }))?;
+            // What a note said is nobody's in a log that forgets nothing.
+            let detail = serde_json::json!({ "id": id, "before": old.name, "changed": changed });
+            turn.note("customer.change", &new.name, detail)?;
             numbered(turn.session, id)
         })
     }
@@ -149,13 +156,17 @@ impl NewCustomer {
 
 fn refuse_taken(session: &mut Session<'_>, name: &str, but: Option<i64>) -> Result<()> {
     match customers::named(session, name)? {
-        Some(taken) if Some(taken.id) != but => Err(Error::new(
-            Code::AlreadyThere,
-            format!("there is a customer {:?} already", taken.name),
-            "use that one, or another name",
-        )),
+        Some(taken) if Some(taken.id) != but => Err(already(&taken.name)),
         _ => Ok(()),
     }
+}
+
+fn already(name: &str) -> Error {
+    Error::new(
+        Code::AlreadyThere,
+        format!("there is a customer {name:?} already"),
+        "use that one, or another name",
+    )
 }
 
 /// The rows of a CSV file with their lines. Every row that cannot be read is named.

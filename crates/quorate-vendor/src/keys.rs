@@ -4,13 +4,14 @@
 
 use crate::customers;
 use crate::once::Once;
-use crate::products::key_group;
+use crate::products::{channel, key_group};
 use crate::revocation;
 use crate::rights::{self, Rights};
 use crate::service::{Service, Turn};
 use crate::store::audit::hex;
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
 use aws_lc_rs::digest;
+use quorate_core::catalog::Channel;
 use quorate_core::certificate::Role;
 use quorate_core::product_key::{KeyId, ProductKey, Verifier};
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
@@ -76,17 +77,15 @@ impl Service {
     /// until this returns, none of them is worth anything. When it fails, what was given is to be thrown away.
     pub fn issue_keys(&self, issue: &Issue, give: &mut dyn FnMut(&[ProductKey]) -> Result<()>) -> Result<()> {
         self.sweep()?;
-        let long = issue.count > CHUNK;
-        let (first, customer) = self.change(|turn| {
-            let (first, customer) = self.begin(turn, issue)?;
-            if long {
-                keys::begin_run(turn.session, issue.group, first, first + issue.count - 1, turn.now)?;
+        let run = self.change(|turn| {
+            let run = self.begin(turn, issue)?;
+            if run.long {
+                keys::begin_run(turn.session, issue.group, run.first, run.last, turn.now)?;
             }
-            Ok((first, customer))
+            Ok(run)
         })?;
-        let run = Run { first, last: first + (issue.count - 1), long };
-        let issued = self.issue_run(issue, customer, &run, give);
-        if issued.is_err() && long {
+        let issued = self.issue_run(issue, &run, give);
+        if issued.is_err() && run.long {
             // Nobody has these keys. What cannot be removed now goes when keys are issued again.
             let _ = self
                 .change(|turn| keys::give_up_run(turn.session, issue.group, run.first))
@@ -117,12 +116,11 @@ impl Service {
             ));
         }
         self.change_once(once, |turn| {
-            let (first, customer) = self.begin(turn, issue)?;
-            let made = make_keys(issue.group, first..first + issue.count)?;
+            let run = self.begin(turn, issue)?;
+            let made = make_keys(issue.group, run.first..run.last + 1)?;
             let records: Vec<KeyRecord> =
-                made.iter().map(|(key, verifier)| record(key, verifier, customer, turn.now)).collect();
+                made.iter().map(|(key, verifier)| record(key, verifier, run.customer, turn.now)).collect();
             keys::add(turn.session, &records)?;
-            let run = Run { first, last: first + (issue.count - 1), long: false };
             self.end_or_touch(turn, issue, &run, run.last)?;
             let issued = made
                 .iter()
@@ -132,20 +130,22 @@ impl Service {
     }
 
     /// Sets the serials aside, and finds the customer.
-    fn begin(&self, turn: &mut Turn<'_, '_>, issue: &Issue) -> Result<(u32, Option<i64>)> {
-        key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
+    fn begin(&self, turn: &mut Turn<'_, '_>, issue: &Issue) -> Result<Run> {
+        let current = self.catalog_in(turn.session)?;
+        key_group(&current.catalog, issue.group)?;
         let customer = match &issue.customer {
             Some(name) => Some(customers::named(turn.session, name)?.id),
             None => None,
         };
-        Ok((keys::reserve(turn.session, issue.group, issue.count)?, customer))
+        let first = keys::reserve(turn.session, issue.group, issue.count)?;
+        let (last, long) = (first + issue.count.saturating_sub(1), issue.count > CHUNK);
+        Ok(Run { first, last, long, customer, channel: channel(&current.catalog.products, issue.group) })
     }
 
     /// The processor makes the keys of the next part while the database keeps those of this one.
     fn issue_run(
         &self,
         issue: &Issue,
-        customer: Option<i64>,
         run: &Run,
         give: &mut dyn FnMut(&[ProductKey]) -> Result<()>,
     ) -> Result<()> {
@@ -170,7 +170,7 @@ impl Service {
                     let records: Vec<KeyRecord> = keys
                         .iter()
                         .zip(&verifiers)
-                        .map(|(key, verifier)| record(key, verifier, customer, turn.now))
+                        .map(|(key, verifier)| record(key, verifier, run.customer, turn.now))
                         .collect();
                     keys::add(turn.session, &records)?;
                     self.end_or_touch(turn, issue, run, last)
@@ -181,16 +181,17 @@ impl Service {
     }
 
     fn end_or_touch(&self, turn: &mut Turn<'_, '_>, issue: &Issue, run: &Run, written: u32) -> Result<()> {
+        // Others may have changed the products meanwhile, to whom keys that nobody has yet are no hindrance.
+        let current = self.catalog_in(turn.session)?;
+        if channel(&current.catalog.products, issue.group) != run.channel {
+            return Err(dropped(current.catalog.number, issue.group, run.channel));
+        }
         if written < run.last {
             let goes_on = keys::touch_run(turn.session, issue.group, run.first, turn.now)?;
             return if goes_on { Ok(()) } else { Err(stopped()) };
         }
-        if run.long {
-            // Others may have changed the products meanwhile.
-            key_group(&self.catalog_in(turn.session)?.catalog, issue.group)?;
-            if !keys::end_run(turn.session, issue.group, run.first)? {
-                return Err(stopped());
-            }
+        if run.long && !keys::end_run(turn.session, issue.group, run.first)? {
+            return Err(stopped());
         }
         let (first, last) = (KeyId::new(issue.group, run.first)?, KeyId::new(issue.group, run.last)?);
         let detail = serde_json::json!({ "count": issue.count, "last": last, "customer": issue.customer });
@@ -200,7 +201,15 @@ impl Service {
     /// Removes what is left of runs that did not come to their end.
     fn sweep(&self) -> Result<()> {
         let since = RUN_GIVEN_UP.before(self.clock.now());
-        while self.sql.change(|session| keys::sweep_runs(session, since, CHUNK))? {}
+        let part = |turn: &mut Turn<'_, '_>| {
+            let Some(swept) = keys::sweep_runs(turn.session, since, CHUNK)? else { return Ok(false) };
+            if swept.whole {
+                let detail = serde_json::json!({ "last": swept.last });
+                turn.note("key.discard", &swept.first.to_string(), detail)?;
+            }
+            Ok(true)
+        };
+        while self.change(part)? {}
         Ok(())
     }
 
@@ -387,6 +396,10 @@ struct Run {
     last: u32,
     /// Whether it takes several turns.
     long: bool,
+    /// For which customer.
+    customer: Option<i64>,
+    /// Of which channel the key group was when it began.
+    channel: Option<Channel>,
 }
 
 /// Keys with these serials, by all processors.
@@ -458,6 +471,18 @@ fn stopped() -> Error {
         Code::Internal,
         "the keys were not issued: the run stopped before its end",
         "issue them again; none of these keys is worth anything",
+    )
+}
+
+fn dropped(catalog: u64, group: u16, was: Option<Channel>) -> Error {
+    let channel = was.map(|channel| format!(" of {channel}")).unwrap_or_default();
+    Error::new(
+        Code::KeyGroupUnknown,
+        format!(
+            "the keys were not issued: catalog {catalog} came meanwhile, and has no key group {group}{channel}"
+        ),
+        "import products with the key group as it was and issue them again, or issue keys of another; none of these keys \
+         is worth anything",
     )
 }
 

@@ -15,6 +15,7 @@ pub mod activations;
 pub mod api;
 pub mod audit;
 pub mod authority;
+pub mod backup;
 pub mod command;
 pub mod config;
 pub mod customers;

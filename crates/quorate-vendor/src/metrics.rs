@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     activations: Family<ActivationLabels, Counter>,
+    confirmations: Family<ConfirmationLabels, Counter>,
     deliveries: Family<DeliveryLabels, Counter>,
 }
 
@@ -35,6 +36,12 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ActivationLabels {
     of: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConfirmationLabels {
+    by: &'static str,
     result: &'static str,
 }
 
@@ -55,6 +62,13 @@ impl Metrics {
         self.activations.get_or_create(&ActivationLabels { of, result }).inc();
     }
 
+    /// A Confirmation ID was asked for by telephone, and there was one or there was none: at the desk (`desk`), on the
+    /// customer's own pages (`customer`), on the automated line (`line`).
+    pub fn confirmation(&self, by: &'static str, code: Option<Code>) {
+        let result = code.map_or("0", Code::as_str);
+        self.confirmations.get_or_create(&ConfirmationLabels { by, result }).inc();
+    }
+
     /// Messages were taken to be sent, or could not be looked up.
     pub fn deliveries(&self, result: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -63,14 +77,7 @@ impl Metrics {
 
     /// The pages for whoever watches over the service.
     pub fn pages(&self, service: Service, traffic: Arc<Traffic>) -> Pages {
-        let mut registry = Registry::with_prefix("quorate_vendor");
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The running program", build);
-        let Metrics { requests, activations, deliveries } = self.clone();
-        registry.register("requests", "Requests that have ended", requests);
-        registry.register("activations", "Activations that were asked for online", activations);
-        registry.register("webhook_messages", "Messages to webhooks that were taken up", deliveries);
-        registry.register_collector(Box::new(Connections(traffic)));
+        let registry = self.registry(traffic);
         let text = move || {
             let mut text = String::new();
             prometheus_text::encode(&mut text, &registry).map_err(|error| {
@@ -87,6 +94,19 @@ impl Metrics {
             async move { tokio::task::spawn_blocking(move || well(&service)).await.unwrap_or_else(stopped) }
         };
         Pages::new(text, health)
+    }
+
+    fn registry(&self, traffic: Arc<Traffic>) -> Registry {
+        let mut registry = Registry::with_prefix("quorate_vendor");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running program", build);
+        let Metrics { requests, activations, confirmations, deliveries } = self.clone();
+        registry.register("requests", "Requests that have ended", requests);
+        registry.register("activations", "Activations that were asked for online", activations);
+        registry.register("confirmations", "Confirmation IDs that were asked for", confirmations);
+        registry.register("webhook_messages", "Messages to webhooks that were taken up", deliveries);
+        registry.register_collector(Box::new(Connections(traffic)));
+        registry
     }
 }
 
@@ -145,5 +165,31 @@ impl<M: EncodeMetric> Encode for M {
 
     fn kind(&self) -> prometheus_client::metrics::MetricType {
         self.metric_type()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_metric_is_described() {
+        let metrics = Metrics::default();
+        // One of which nothing was counted is not shown.
+        metrics.request("/v1/catalog", 200);
+        metrics.activation("host", None);
+        metrics.confirmation("desk", None);
+        metrics.deliveries("taken", 1);
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &metrics.registry(Arc::default())).unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let named: BTreeSet<&str> = types.filter_map(|line| line.split(' ').next()).collect();
+        let described = include_str!("../../../docs/interface.md").lines();
+        let rows = described
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|row| row.split(['`', '{']).next());
+        let rows: BTreeSet<&str> = rows.filter(|name| name.starts_with("quorate_vendor_")).collect();
+        assert_eq!(named, rows, "what is exported, and what docs/interface.md describes");
     }
 }

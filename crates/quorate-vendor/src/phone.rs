@@ -13,14 +13,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::catalog::Sku;
 use quorate_core::certificate::Role;
 use quorate_core::confirmation_id::ConfirmationId;
-use quorate_core::hardware::ShortHardwareId;
+use quorate_core::host_activation::Before;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result, words};
 use quorate_edge::random;
 use quorate_edge::sql::Session;
-use std::collections::BTreeMap;
 
 /// How far a key is used up, as the desk and the customer see it.
 #[derive(Clone, Debug)]
@@ -92,8 +91,10 @@ impl Service {
             let missing = wanted.saturating_sub(left);
             if missing > 0 {
                 self.add_slots(turn, id, &rights, missing)?;
-                turn.note("pack.make", &id.to_string(), serde_json::json!({ "slots": missing }))?;
             }
+            // Also of one that is as it was: who has it and a Confirmation ID of the key has a certificate.
+            let action = if missing > 0 { "pack.make" } else { "pack.give" };
+            turn.note(action, &id.to_string(), serde_json::json!({ "slots": missing }))?;
             self.authority.sign(&LicensePack {
                 vendor: self.authority.vendor().clone(),
                 key: id,
@@ -119,13 +120,15 @@ impl Service {
         slots::add(turn.session, id, &made, validity.after(turn.now))
     }
 
-    /// The Confirmation ID for an Installation ID; the same again for the same.
+    /// The Confirmation ID for an Installation ID; the same again for the same, until what it opens is revoked or of no
+    /// help any more: then it is one more activation, with a Confirmation ID of its own.
     pub fn confirm(&self, installation_id: &InstallationId) -> Result<Confirmed> {
         let id = installation_id.key();
         self.change(|turn| {
             let record = usable_key(turn.session, id)?;
             installation_id.verify(&record.verifier)?;
-            let slot = match slots::given(turn.session, installation_id)? {
+            let rights = Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?;
+            let slot = match slots::given(turn.session, installation_id, rights.worth_giving(turn.now))? {
                 Some(slot) => {
                     if !activations::is_activated(turn.session, installation_id)? {
                         // The machine was released, and counts again.
@@ -166,16 +169,16 @@ impl Service {
         Ok(slot)
     }
 
-    /// What the key is worth, and on which machines it is, when it may be on this one.
+    /// What the key is worth, and how far it is used up, when it may be activated on this machine.
     fn grant(
         &self,
         turn: &mut Turn<'_, '_>,
         record: &KeyRecord,
         installation_id: &InstallationId,
-    ) -> Result<(Rights, BTreeMap<ShortHardwareId, u32>)> {
+    ) -> Result<(Rights, Before)> {
         let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
-        let before = activations::by_machine(turn.session, record.id)?;
-        rights.grant(installation_id.hardware(), &before)?;
+        let before = activations::before(turn.session, record.id, installation_id.hardware())?;
+        rights.grant(before)?;
         Ok((rights, before))
     }
 
@@ -192,7 +195,7 @@ impl Service {
         let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
         let (how, at) = (How::Phone, turn.now);
         let new = NewActivation { installation_id, how, at, issued: None, certificate };
-        keep(turn, &rights, &before, &new)
+        keep(turn, &rights, before, &new)
     }
 
     /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.
@@ -240,14 +243,14 @@ impl Service {
             });
         }
         let rights = Rights::of(&key, &current.catalog)?;
-        let machines = activations::by_machine(session, key.id)?.len();
+        let machines = activations::machines(session, key.id)?;
         let (slots_left, slots) = slots::left(session, key.id, rights.worth_giving(self.clock.now()))?;
         Ok(Usage {
             allowed: rights.allowed(),
             group,
             sku,
             role: Some(rights.role),
-            machines: u32::try_from(machines).unwrap_or(u32::MAX),
+            machines,
             slots_left,
             slots,
             key,

@@ -2,7 +2,7 @@
 
 use crate::service::{Current, Service};
 use crate::store::{catalogs, keys};
-use quorate_core::catalog::{Catalog, KeyGroup, Products};
+use quorate_core::catalog::{Catalog, Channel, KeyGroup, Products};
 use quorate_core::catalog_diff::{self, Difference};
 use quorate_core::{Code, Error, Result};
 use quorate_edge::files;
@@ -28,28 +28,29 @@ impl Service {
                 Some(_) => Some(self.catalog_in(turn.session)?),
                 None => None,
             };
-            let channel = |products: &Products, group: u16| {
-                let group = products.key_group(group)?;
-                products.sku(group.sku).map(|sku| sku.channel)
-            };
             for group in keys::groups(turn.session)? {
-                let issued = keys::count(turn.session, group)?;
-                if issued > 0 && products.key_group(group).is_none() {
-                    return Err(Error::new(
-                        Code::CatalogInvalid,
-                        format!("key group {group} is not in the file, and {issued} of its keys were issued"),
-                        "keep the key group, or these keys would be worth nothing; block keys that are to end",
-                    ));
-                }
                 let was = before.as_ref().and_then(|before| channel(&before.catalog.products, group));
                 let is = channel(&products, group);
-                if let Some((was, is)) = was.zip(is).filter(|(was, is)| issued > 0 && was != is) {
-                    return Err(Error::new(
+                if is.is_some() && (was.is_none() || was == is) {
+                    continue;
+                }
+                // There may be millions; they are counted for who reads the error.
+                let issued = keys::count(turn.session, group)?;
+                if issued == 0 {
+                    continue;
+                }
+                return Err(match was.zip(is) {
+                    Some((was, is)) => Error::new(
                         Code::CatalogInvalid,
                         format!("key group {group} is to change from {was} to {is}, and {issued} of its keys were issued"),
                         "make another key group for the other channel, or these keys would be worth nothing",
-                    ));
-                }
+                    ),
+                    None => Error::new(
+                        Code::CatalogInvalid,
+                        format!("key group {group} is not in the file, and {issued} of its keys were issued"),
+                        "keep the key group, or these keys would be worth nothing; block keys that are to end",
+                    ),
+                });
             }
             let catalog = Catalog {
                 vendor: self.authority.vendor().clone(),
@@ -90,6 +91,11 @@ impl Service {
             )
         })
     }
+}
+
+/// Of which channel the keys of a group are.
+pub(crate) fn channel(products: &Products, group: u16) -> Option<Channel> {
+    products.sku(products.key_group(group)?.sku).map(|sku| sku.channel)
 }
 
 pub(crate) fn key_group(catalog: &Catalog, number: u16) -> Result<&KeyGroup> {

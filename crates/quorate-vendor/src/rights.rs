@@ -5,10 +5,9 @@ use crate::store::keys::KeyRecord;
 use quorate_core::catalog::{Application, Catalog, Channel, KeyGroup, Sku};
 use quorate_core::certificate::{Entitlement, Role};
 use quorate_core::extended_pid::ExtendedPid;
-use quorate_core::hardware::ShortHardwareId;
+use quorate_core::host_activation::Before;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp, host_activation, key_activation};
-use std::collections::BTreeMap;
 
 /// What a product key is worth by the catalog.
 pub(crate) struct Rights {
@@ -98,18 +97,10 @@ impl Rights {
     }
 
     /// Decides on one more activation, after those before it.
-    pub(crate) fn grant(
-        &self,
-        machine: ShortHardwareId,
-        before: &BTreeMap<ShortHardwareId, u32>,
-    ) -> Result<()> {
+    pub(crate) fn grant(&self, before: Before) -> Result<()> {
         match self.role {
-            Role::Machine => {
-                key_activation::grant(&self.group, self.machines_allowed, self.key, machine, before)
-            }
-            Role::Host | Role::Issuer => {
-                host_activation::grant(&self.group, self.key, machine, before).map(drop)
-            }
+            Role::Machine => key_activation::grant(&self.group, self.machines_allowed, self.key, before),
+            Role::Host | Role::Issuer => host_activation::grant(&self.group, self.key, before).map(drop),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Turn<'_, '_> {
     }
 }
 
-struct Settings {
+pub(crate) struct Settings {
     name: String,
     url: String,
 }
@@ -166,12 +166,7 @@ impl Service {
     /// Opens the vendor with the certificates in this directory and this database.
     pub fn open_in(directory: &Path, database: &Location, clock: Clock) -> Result<Self> {
         let sql = store::open(database, directory)?;
-        let (vendor, settings) = sql.read(|session| {
-            let settings =
-                Settings { name: store::setting(session, NAME)?, url: store::setting(session, URL)? };
-            Ok((store::setting(session, VENDOR)?, settings))
-        })?;
-        let authority = Authority::load(directory, vendor.parse()?)?;
+        let (authority, settings) = sql.read(|session| Self::vendor_in(session, directory))?;
         Ok(Self {
             authority: Arc::new(authority),
             sql: Arc::new(sql),
@@ -180,6 +175,12 @@ impl Service {
             signed: Arc::default(),
             by: Actor::command_line(),
         })
+    }
+
+    /// The vendor whose tables these are, with the certificates in this directory.
+    pub(crate) fn vendor_in(session: &mut Session<'_>, directory: &Path) -> Result<(Authority, Settings)> {
+        let settings = Settings { name: store::setting(session, NAME)?, url: store::setting(session, URL)? };
+        Ok((Authority::load(directory, store::setting(session, VENDOR)?.parse()?)?, settings))
     }
 
     /// The same vendor, as somebody else uses it.
@@ -205,11 +206,6 @@ impl Service {
     /// The host part of the service's URL: what its TLS certificate is made out for.
     pub fn service_name(&self) -> Result<String> {
         service_host(&self.settings.url)
-    }
-
-    /// Copies the database of this moment, and says whether it could: a PostgreSQL has means of its own.
-    pub fn back_up(&self, to: &Path) -> Result<bool> {
-        self.sql.back_up(to)
     }
 
     /// Finds out whether the database is sound.
@@ -321,7 +317,7 @@ fn service_host(url: &str) -> Result<String> {
 }
 
 /// The database in the vendor's own directory.
-pub(crate) const DATABASE: &str = "vendor.db";
+const DATABASE: &str = "vendor.db";
 const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";

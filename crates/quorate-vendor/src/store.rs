@@ -12,6 +12,7 @@ pub mod catalogs;
 pub mod customers;
 pub mod keys;
 pub mod revocations;
+pub mod rows;
 pub mod slots;
 pub mod tokens;
 pub mod webhooks;
@@ -24,12 +25,40 @@ use std::path::Path;
 /// Makes the tables, with the vendor's name and so on as settings.
 pub fn create(location: &Location, settings: &[(&str, &str)]) -> Result<()> {
     Sql::create(location, PROGRAM, SCHEMA, |session| {
-        session.keep_rows("audit", "number")?;
+        keep(session)?;
+        session.execute("INSERT INTO revocation_list (number) VALUES (1)", values![])?;
         for (name, value) in settings {
             session.execute("INSERT INTO setting (name, value) VALUES ($1, $2)", values![*name, *value])?;
         }
         Ok(())
     })
+}
+
+/// Makes the tables with rows that were in others: all of them, or no tables.
+pub fn create_filled(location: &Location, fill: impl FnOnce(&mut Session<'_>) -> Result<()>) -> Result<()> {
+    let fill = |session: &mut Session<'_>| {
+        fill(session)?;
+        keep(session)
+    };
+    let Location::File(path) = location else { return Sql::create(location, PROGRAM, SCHEMA, fill) };
+    // A file of another name until it is whole; more than memory holds may go into it.
+    let new = path.with_extension("restoring.db");
+    let gone = || {
+        for extension in ["restoring.db", "restoring.db-wal", "restoring.db-shm"] {
+            let _ = std::fs::remove_file(path.with_extension(extension));
+        }
+    };
+    gone();
+    let new_location = Location::File(new.clone());
+    Sql::create(&new_location, PROGRAM, SCHEMA, |_| Ok(()))
+        .and_then(|()| Sql::open(&new_location, PROGRAM)?.change(fill))
+        .and_then(|()| files::put_in_place(&new, path))
+        .inspect_err(|_| gone())
+}
+
+/// What the database itself sees to.
+fn keep(session: &mut Session<'_>) -> Result<()> {
+    session.keep_rows("audit", "number")
 }
 
 /// Opens what [`create`] made for the vendor of this directory.
@@ -103,7 +132,6 @@ CREATE INDEX product_key_by_partial ON product_key (partial);
 CREATE INDEX product_key_by_customer ON product_key (customer, key_group, serial);
 CREATE INDEX product_key_blocked ON product_key (key_group, serial) WHERE blocked IS NOT NULL;
 CREATE TABLE revocation_list (number BIGINT NOT NULL);
-INSERT INTO revocation_list (number) VALUES (1);
 CREATE TABLE revoked_certificate (certificate TEXT PRIMARY KEY, at BIGINT NOT NULL);
 CREATE TABLE slot (
     key_group BIGINT NOT NULL,
@@ -113,10 +141,11 @@ CREATE TABLE slot (
     sealed TEXT NOT NULL,
     certificate TEXT NOT NULL,
     ends BIGINT NOT NULL,
-    installation_id TEXT UNIQUE,
+    installation_id TEXT,
     PRIMARY KEY (key_group, serial, number),
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
 );
+CREATE INDEX slot_by_installation_id ON slot (installation_id) WHERE installation_id IS NOT NULL;
 CREATE TABLE activation (
     id BIGINT PRIMARY KEY,
     key_group BIGINT NOT NULL,
@@ -131,7 +160,8 @@ CREATE TABLE activation (
     released BIGINT,
     FOREIGN KEY (key_group, serial) REFERENCES product_key (key_group, serial)
 );
-CREATE INDEX activation_by_key ON activation (key_group, serial);
+CREATE INDEX activation_by_key ON activation (key_group, serial, id);
+CREATE INDEX activation_by_machine ON activation (key_group, serial, hardware) WHERE released IS NULL;
 CREATE INDEX activation_by_time ON activation (at);
 CREATE INDEX activation_by_certificate ON activation (certificate) WHERE certificate IS NOT NULL;
 CREATE UNIQUE INDEX activation_by_request ON activation (installation_id, request);
@@ -195,7 +225,8 @@ CREATE TABLE delivery (
     delivered BIGINT,
     said TEXT NOT NULL
 );
-CREATE INDEX delivery_due ON delivery (due) WHERE due IS NOT NULL;
+CREATE INDEX delivery_due ON delivery (webhook, due, id) WHERE due IS NOT NULL;
+CREATE INDEX delivery_by_webhook ON delivery (webhook, id);
 CREATE INDEX delivery_by_time ON delivery (created);
 CREATE TABLE audit (
     number BIGINT PRIMARY KEY,

@@ -5,6 +5,7 @@
 //! that. Headers and signature are those of the Standard Webhooks specification, which libraries of many languages
 //! verify.
 
+use crate::metrics::Metrics;
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
 use crate::store::webhooks::{self, DeliveryRecord, Outgoing, WebhookRecord, WebhookState};
@@ -13,13 +14,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
-use quorate_edge::https::Poster;
+use quorate_edge::https::{Poster, is_here};
 use quorate_edge::random;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
-use tokio::task::JoinSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 use zeroize::Zeroizing;
 
 /// What a program can be told of.
@@ -138,30 +141,6 @@ impl Service {
         })
     }
 
-    /// Sends what is due, and says how much that was. Several services may do so at a time.
-    pub async fn deliver(&self, poster: &Poster) -> Result<usize> {
-        let (service, now) = (self.clone(), self.clock.now());
-        let taken = blocking(move || {
-            service.sql.change(|session| webhooks::take_due(session, now, LEASE.after(now), AT_A_TIME))
-        })
-        .await?;
-        let sent = taken.len();
-        let mut sending = JoinSet::new();
-        for outgoing in taken {
-            let (service, poster) = (self.clone(), poster.clone());
-            sending.spawn(async move {
-                let answer = post(&poster, &outgoing, now).await;
-                blocking(move || service.note_delivery(&outgoing, answer)).await
-            });
-        }
-        while let Some(noted) = sending.join_next().await {
-            noted.unwrap_or_else(|error| {
-                Err(Error::new(Code::Internal, format!("a delivery failed ({error})"), "please report this"))
-            })?;
-        }
-        Ok(sent)
-    }
-
     fn note_delivery(&self, outgoing: &Outgoing, answer: std::result::Result<(), String>) -> Result<()> {
         let now = self.clock.now();
         let (delivered, due, said) = match answer {
@@ -172,6 +151,98 @@ impl Service {
             webhooks::note_attempt(session, outgoing.id, delivered, due, &said)?;
             webhooks::forget(session, KEPT.before(now))
         })
+    }
+}
+
+/// Carries messages to the webhooks, to each a few at a time: one that answers slowly, or not at all, keeps no other
+/// waiting. Several services may each have one on the same database.
+pub struct Courier {
+    service: Service,
+    poster: Poster,
+    /// The places of each webhook; a message that is on its way has one.
+    places: BTreeMap<i64, Arc<Semaphore>>,
+    sending: JoinSet<Result<()>>,
+}
+
+impl Courier {
+    /// One that carries nothing yet.
+    pub fn new(service: Service, poster: Poster) -> Self {
+        Self { service, poster, places: BTreeMap::new(), sending: JoinSet::new() }
+    }
+
+    /// Carries what is due, for as long as the service runs.
+    pub async fn run(mut self, metrics: Metrics) {
+        loop {
+            match self.take_up().await {
+                Ok(0) => {}
+                Ok(taken) => metrics.deliveries("taken", taken),
+                Err(error) => {
+                    metrics.deliveries("failed", 1);
+                    tracing::warn!(%error, next = error.next, "messages to webhooks could not be looked up");
+                }
+            }
+            let pause = tokio::time::sleep(LOOK_EVERY);
+            tokio::select! {
+                // There is room for another, which may be due already.
+                Some(ended) = self.sending.join_next() => {
+                    note_ended(ended, &metrics);
+                    while let Some(ended) = self.sending.try_join_next() {
+                        note_ended(ended, &metrics);
+                    }
+                }
+                () = pause => {}
+            }
+        }
+    }
+
+    /// Sets out with what is due, as far as there are places, and says how much that is.
+    pub async fn take_up(&mut self) -> Result<usize> {
+        let now = self.service.clock.now();
+        let free = |places: &Arc<Semaphore>| u32::try_from(places.available_permits()).unwrap_or(EACH);
+        self.places.retain(|_, places| free(places) < EACH);
+        let room: BTreeMap<i64, u32> =
+            self.places.iter().map(|(webhook, places)| (*webhook, free(places))).collect();
+        let service = self.service.clone();
+        let taken = blocking(move || {
+            // Others need their turns; who has nothing to take takes none.
+            let due = service.sql.read(|session| webhooks::due(session, now, EACH, &room))?;
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            service.sql.change(|session| webhooks::take(session, &due, now, LEASE.after(now)))
+        })
+        .await?;
+        let count = taken.len();
+        for outgoing in taken {
+            let places = self.places.entry(outgoing.webhook);
+            let places = Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(EACH as usize))));
+            let (service, poster) = (self.service.clone(), self.poster.clone());
+            // Taken within the room that there was.
+            let place = places.try_acquire_owned().ok();
+            self.sending.spawn(async move {
+                let answer = post(&poster, &outgoing, now).await;
+                let noted = blocking(move || service.note_delivery(&outgoing, answer)).await;
+                drop(place);
+                noted
+            });
+        }
+        Ok(count)
+    }
+
+    /// Waits until everything has come to what it comes to.
+    pub async fn arrive(&mut self) -> Result<()> {
+        while let Some(ended) = self.sending.join_next().await {
+            ended.unwrap_or_else(|error| Err(failed(&error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// What could not be noted is sent again when its time with this one is over.
+fn note_ended(ended: std::result::Result<Result<()>, JoinError>, metrics: &Metrics) {
+    if let Err(error) = ended.unwrap_or_else(|error| Err(failed(&error))) {
+        metrics.deliveries("failed", 1);
+        tracing::warn!(%error, next = error.next, "what became of a message to a webhook could not be noted");
     }
 }
 
@@ -235,9 +306,11 @@ async fn post(poster: &Poster, outgoing: &Outgoing, now: Timestamp) -> std::resu
 
 /// Work at the database, off the network's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Error::new(Code::Internal, format!("a delivery failed ({error})"), "please report this"))
-    })
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(failed(&error)))
+}
+
+fn failed(error: &JoinError) -> Error {
+    Error::new(Code::Internal, format!("a delivery failed ({error})"), "please report this")
 }
 
 /// A message is signed, and may be read on its way only within one machine.
@@ -252,10 +325,6 @@ fn check_url(url: &str) -> Result<()> {
     if url.len() > 2_000 || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return refuse("the URL of the webhook is too long, or holds spaces");
     }
-    let here = |host: &str| {
-        let host = host.trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
     let host = |rest: &str| {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         match authority.rsplit_once(':') {
@@ -265,7 +334,7 @@ fn check_url(url: &str) -> Result<()> {
     };
     match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) if !host(rest).is_empty() => Ok(()),
-        (_, Some(rest)) if here(&host(rest)) => Ok(()),
+        (_, Some(rest)) if !host(rest).is_empty() && is_here(url) => Ok(()),
         (_, Some(_)) => refuse("the URL of the webhook is not https"),
         _ => refuse("this is not the URL of a webhook"),
     }
@@ -300,7 +369,10 @@ fn pause(attempts: u32) -> Option<Interval> {
 
 /// So long, a message is of the one who has taken it; longer than its sending takes.
 const LEASE: Interval = Interval::minutes(2);
-const AT_A_TIME: u32 = 8;
+/// Messages of one webhook that are on their way from here at a time.
+const EACH: u32 = 4;
+/// Each look is a statement for each webhook, which reads nothing but what is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const KEPT: Interval = Interval::days(30);
 
 #[cfg(test)]

@@ -177,6 +177,11 @@ impl Row {
         self.0.next().and_then(T::from_value).ok_or_else(damaged)
     }
 
+    /// All values that are left.
+    pub fn into_values(self) -> Vec<Value> {
+        self.0.collect()
+    }
+
     /// The next value, read from its text.
     pub fn parse<T: std::str::FromStr>(&mut self) -> Result<T> {
         self.take::<String>()?.parse().map_err(|_| damaged())

@@ -349,5 +349,6 @@ pub async fn confirm(
     let installation_id: InstallationId = inquiry.installation_id.parse()?;
     let confirmed: Result<_> =
         caller.ask(&web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
+    web.count_confirmation("desk", &confirmed);
     Ok(Json(ConfirmedView::from(&confirmed?)))
 }

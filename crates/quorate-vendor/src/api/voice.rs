@@ -49,9 +49,15 @@ async fn step(
     }
     let call = Call::of_query(uri.query().unwrap_or_default())?;
     let keys = fields.iter().find_map(|(name, value)| (name == "Digits").then(|| value.to_string()));
+    let counted = web.clone();
     let answer = web.ask(move |service| {
         let service = service.by(Actor::named("telephone line"));
-        Ok(call.answer(service.vendor_name(), &keys.unwrap_or_default(), |id| confirm(&service, id)))
+        let confirm = |id: &InstallationId| {
+            let confirmed = confirm(&service, id);
+            counted.count_confirmation("line", &confirmed);
+            confirmed
+        };
+        Ok(call.answer(service.vendor_name(), &keys.unwrap_or_default(), confirm))
     });
     let text = twiml::write(&answer.await?, &format!("{base}{PATH}"))?;
     // It may be a Confirmation ID.

@@ -106,14 +106,18 @@ pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
 /// At the vendor's desk for anybody, at the customer's own page for its keys alone.
 async fn confirmed(web: &Web, visitor: &Visitor, installation_id: InstallationId) -> Result<Confirmed> {
     if visitor.signed_in.account.customer.is_none() {
-        return visitor.ask(web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
+        let confirmed = visitor.ask(web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
+        web.count_confirmation("desk", &confirmed);
+        return confirmed;
     }
-    visitor
+    let confirmed = visitor
         .ask_own(web, move |service, customer| {
             own_key(service, installation_id.key(), customer)?;
             service.confirm(&installation_id)
         })
-        .await
+        .await;
+    web.count_confirmation("customer", &confirmed);
+    confirmed
 }
 
 #[derive(Template)]

@@ -4,12 +4,12 @@ use super::next_number;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::hardware::ShortHardwareId;
+use quorate_core::host_activation::Before;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::sql::{Row, Session, Value, values};
 use rustls::pki_types::CertificateDer;
-use std::collections::BTreeMap;
 
 /// How a host or a machine was activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +132,24 @@ pub fn is_activated(session: &mut Session<'_>, installation_id: &InstallationId)
     Ok(session.find(select, values![installation_id.digits()])?.is_some())
 }
 
-/// How often a key was activated on each machine that counts.
-pub fn by_machine(session: &mut Session<'_>, key: KeyId) -> Result<BTreeMap<ShortHardwareId, u32>> {
-    let rows = session.rows(
-        "SELECT hardware, count(*) FROM activation
-         WHERE key_group = $1 AND serial = $2 AND released IS NULL GROUP BY hardware",
-        values![key.group(), key.serial()],
-    )?;
-    rows.into_iter().map(|mut row| Ok((row.parse()?, row.take()?))).collect()
+/// How far a key is used up before it is activated on this machine; only what counts.
+pub fn before(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<Before> {
+    let times = session
+        .row(
+            "SELECT count(*) FROM activation
+             WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND released IS NULL",
+            values![key.group(), key.serial(), machine.to_string()],
+        )?
+        .take()?;
+    Ok(Before { machines: machines(session, key)?, times })
+}
+
+/// On how many machines a key is activated that count.
+pub fn machines(session: &mut Session<'_>, key: KeyId) -> Result<u32> {
+    // An index has all that this needs; `count(DISTINCT hardware)` would sort it once more.
+    let select = "SELECT count(*) FROM (SELECT 1 FROM activation
+         WHERE key_group = $1 AND serial = $2 AND released IS NULL GROUP BY hardware) AS machine";
+    session.row(select, values![key.group(), key.serial()])?.take()
 }
 
 /// The machine does not count any more; says how many activations that were.

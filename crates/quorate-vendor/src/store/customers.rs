@@ -3,6 +3,7 @@
 use super::next_number;
 use quorate_core::{Result, Timestamp};
 use quorate_edge::sql::{Row, Session, Value, values};
+use std::collections::BTreeMap;
 
 /// A customer, as the vendor knows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,6 +26,23 @@ pub fn find(session: &mut Session<'_>, id: i64) -> Result<Option<Customer>> {
 /// A customer by its name.
 pub fn named(session: &mut Session<'_>, name: &str) -> Result<Option<Customer>> {
     session.find(&format!("{SELECT} WHERE folded = $1"), values![folded(name)])?.map(customer).transpose()
+}
+
+/// Those of these names that are taken, all as they are compared, with the names that took them.
+pub fn taken<'n>(
+    session: &mut Session<'_>,
+    folded: impl IntoIterator<Item = &'n String>,
+) -> Result<BTreeMap<String, String>> {
+    let (mut names, mut taken) = (folded.into_iter().peekable(), BTreeMap::new());
+    while names.peek().is_some() {
+        let some: Vec<Value> = names.by_ref().take(AT_A_TIME).map(Value::from).collect();
+        let numbers: Vec<String> = (1..=some.len()).map(|number| format!("${number}")).collect();
+        let select = format!("SELECT folded, name FROM customer WHERE folded IN ({})", numbers.join(", "));
+        for mut row in session.rows(&select, &some)? {
+            taken.insert(row.take()?, row.take()?);
+        }
+    }
+    Ok(taken)
 }
 
 /// The customers whose name contains this, in the order of their names: so many, after this one.
@@ -73,6 +91,8 @@ fn escaped(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
+/// Names that are asked for in one statement.
+const AT_A_TIME: usize = 1_000;
 /// Of a customer's name, in characters.
 pub const LONGEST_NAME: usize = 200;
 const SELECT: &str = "SELECT id, name, note, created FROM customer";

@@ -151,22 +151,34 @@ pub fn end_run(session: &mut Session<'_>, group: u16, first: u32) -> Result<bool
     Ok(session.execute(delete, values![group, first])? > 0)
 }
 
-/// Removes a part of the keys of a run that was given up, or that nobody has touched since, and says whether there may
-/// be more. A run of which anything was removed is given up for good.
-pub fn sweep_runs(session: &mut Session<'_>, since: Timestamp, most: u32) -> Result<bool> {
+/// What was removed of a run.
+#[derive(Debug)]
+pub struct Swept {
+    /// The first key of the run.
+    pub first: KeyId,
+    /// Its last one.
+    pub last: KeyId,
+    /// Whether that was all, and nothing is left of it.
+    pub whole: bool,
+}
+
+/// Removes a part of the keys of a run that was given up, or that nobody has touched since; none when there is no such
+/// run. A run of which anything was removed is given up for good.
+pub fn sweep_runs(session: &mut Session<'_>, since: Timestamp, most: u32) -> Result<Option<Swept>> {
     let select = "SELECT key_group, first, last FROM key_run WHERE touched < $1 LIMIT 1";
-    let Some(mut run) = session.find(select, values![since])? else { return Ok(false) };
+    let Some(mut run) = session.find(select, values![since])? else { return Ok(None) };
     let (group, first, last): (u16, u32, u32) = (run.take()?, run.take()?, run.take()?);
     give_up_run(session, group, first)?;
     let delete = format!(
         "DELETE FROM product_key WHERE key_group = $1 AND serial IN
          (SELECT serial FROM product_key WHERE key_group = $1 AND serial BETWEEN $2 AND $3 LIMIT {most})"
     );
-    if session.execute(&delete, values![group, first, last])? == 0 {
+    let whole = session.execute(&delete, values![group, first, last])? == 0;
+    if whole {
         let delete = "DELETE FROM key_run WHERE key_group = $1 AND first = $2";
         session.execute(delete, values![group, first])?;
     }
-    Ok(true)
+    Ok(Some(Swept { first: KeyId::new(group, first)?, last: KeyId::new(group, last)?, whole }))
 }
 
 /// Keeps new keys.

@@ -68,10 +68,16 @@ pub fn sealed(session: &mut Session<'_>, key: KeyId, now: Timestamp) -> Result<V
     rows.into_iter().map(|mut row| Ok(SealedSlot { number: row.take()?, sealed: row.take()? })).collect()
 }
 
-/// The slot that an Installation ID was given.
-pub fn given(session: &mut Session<'_>, installation_id: &InstallationId) -> Result<Option<Slot>> {
-    let select = "SELECT number, secret, certificate FROM slot WHERE installation_id = $1";
-    session.find(select, values![installation_id.digits()])?.map(slot).transpose()
+/// The slot that an Installation ID was given last, if it is good still: its certificate holds beyond `until` and is not
+/// revoked.
+pub fn given(
+    session: &mut Session<'_>,
+    installation_id: &InstallationId,
+    until: Timestamp,
+) -> Result<Option<Slot>> {
+    let select = "SELECT number, secret, certificate FROM slot WHERE installation_id = $1 AND ends > $2
+                  AND certificate NOT IN (SELECT certificate FROM revoked_certificate) ORDER BY number DESC LIMIT 1";
+    session.find(select, values![installation_id.digits(), until])?.map(slot).transpose()
 }
 
 /// Gives the next free slot of its key, whose certificate holds beyond `until`, to an Installation ID; `None` when there

@@ -114,43 +114,53 @@ pub fn send(session: &mut Session<'_>, to: &[i64], event: &str, body: &str, now:
         .insert("INSERT INTO delivery (id, webhook, event, body, created, attempts, due, said) VALUES", rows)
 }
 
-/// Takes so many messages that are due, for whoever sends them: until `again` they are nobody else's.
-pub fn take_due(
+/// So many messages that are due to each address at most, by their numbers. `room` is how many more an
+/// address may have, where that is not `each`.
+pub fn due(
     session: &mut Session<'_>,
     now: Timestamp,
+    each: u32,
+    room: &BTreeMap<i64, u32>,
+) -> Result<Vec<i64>> {
+    let mut due = Vec::new();
+    for mut row in session.rows("SELECT id FROM webhook WHERE removed IS NULL", values![])? {
+        // Each by itself: behind however many messages to one address, those to another are found at once.
+        let webhook: i64 = row.take()?;
+        let most = room.get(&webhook).copied().unwrap_or(each);
+        let select = "SELECT id FROM delivery WHERE webhook = $1 AND due <= $2 ORDER BY due, id LIMIT $3";
+        for mut row in session.rows(select, values![webhook, now, i64::from(most)])? {
+            due.push(row.take()?);
+        }
+    }
+    Ok(due)
+}
+
+/// Takes those of these messages that are due still, for whoever sends them: until `again` they are nobody else's.
+pub fn take(
+    session: &mut Session<'_>,
+    ids: &[i64],
+    now: Timestamp,
     again: Timestamp,
-    most: u32,
 ) -> Result<Vec<Outgoing>> {
-    let rows = session.rows(
-        &format!(
+    let mut taken = Vec::new();
+    for id in ids {
+        let update = "UPDATE delivery SET due = $3 WHERE id = $1 AND due <= $2";
+        if session.execute(update, values![*id, now, again])? == 0 {
+            continue;
+        }
+        let mut row = session.row(
             "SELECT delivery.id, webhook.id, url, secret, body, attempts
-             FROM delivery JOIN webhook ON webhook.id = delivery.webhook
-             WHERE due <= $1 AND removed IS NULL ORDER BY due, delivery.id LIMIT {}",
-            most * FAIR
-        ),
-        values![now],
-    )?;
-    let read = |mut row: Row| {
-        Ok(Outgoing {
+             FROM delivery JOIN webhook ON webhook.id = delivery.webhook WHERE delivery.id = $1",
+            values![*id],
+        )?;
+        taken.push(Outgoing {
             id: row.take()?,
             webhook: row.take()?,
             url: row.take()?,
             secret: row.take()?,
             body: row.take()?,
             attempts: row.take()?,
-        })
-    };
-    let due: Vec<Outgoing> = rows.into_iter().map(read).collect::<Result<_>>()?;
-    // An address that does not answer must not keep the others waiting.
-    let mut of: BTreeMap<i64, u32> = BTreeMap::new();
-    let fair = due.into_iter().filter(|outgoing| {
-        let taken = of.entry(outgoing.webhook).or_default();
-        *taken += 1;
-        *taken <= EACH
-    });
-    let taken: Vec<Outgoing> = fair.take(most as usize).collect();
-    for outgoing in &taken {
-        session.execute("UPDATE delivery SET due = $2 WHERE id = $1", values![outgoing.id, again])?;
+        });
     }
     Ok(taken)
 }
@@ -224,8 +234,4 @@ fn webhook(mut row: Row) -> Result<WebhookRecord> {
     })
 }
 
-/// Messages of one address that are on their way at a time.
-const EACH: u32 = 2;
-/// So many times as many are looked at as are taken.
-const FAIR: u32 = 32;
 const SELECT: &str = "SELECT id, url, events, created, removed FROM webhook";
