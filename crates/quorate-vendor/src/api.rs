@@ -231,8 +231,11 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::SignInOver => StatusCode::BAD_REQUEST,
         Code::NotSignedIn | Code::SignInFailed => StatusCode::UNAUTHORIZED,
         Code::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-        Code::ProofInvalid | Code::KeyBlocked | Code::NotPermitted | Code::NoRole => StatusCode::FORBIDDEN,
-        Code::ProviderUnavailable | Code::ProviderNotBelieved => StatusCode::BAD_GATEWAY,
+        Code::ProofInvalid
+        | Code::KeyBlocked
+        | Code::NotPermitted
+        | Code::NoRole
+        | Code::ProviderNotBelieved => StatusCode::FORBIDDEN,
         Code::KeyUnknown
         | Code::KeyGroupUnknown
         | Code::CustomerUnknown
@@ -251,7 +254,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::DiskFull
         | Code::StoreDamaged
         | Code::DatabaseUnavailable
-        | Code::TokenUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | Code::TokenUnavailable
+        | Code::ProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -212,9 +212,8 @@ impl Provider {
         access_token: Option<&str>,
     ) -> Result<Person> {
         let endpoint = discovered.document.userinfo_endpoint.as_deref();
-        if let (Some(endpoint), Some(token), true) =
-            (endpoint, access_token, claims.values(&self.settings.claim).is_empty())
-        {
+        let lacks = claims.values(&self.settings.claim).is_empty() || called(&claims).is_none();
+        if let (Some(endpoint), Some(token), true) = (endpoint, access_token, lacks) {
             let (status, body) = self.ask(endpoint, Inquiry::Get(Some(token))).await?;
             if status != 200 {
                 return Err(self.no_provider(endpoint, &format!("answered with HTTP status {status}")));
@@ -225,10 +224,8 @@ impl Provider {
             }
         }
         let values = claims.values(&self.settings.claim);
-        let names = ["preferred_username", "email", "name"].into_iter().filter_map(|name| claims.text(name));
-        let called = names.map(str::trim).find(|name| is_name(name)).unwrap_or(claims.subject());
         Ok(Person {
-            called: called.chars().take(100).collect(),
+            called: called(&claims).unwrap_or(claims.subject()).chars().take(100).collect(),
             role: self.settings.role(&values),
             claim: self.settings.claim.clone(),
             values: values.len(),
@@ -293,6 +290,12 @@ impl Provider {
         tracing::warn!(%error, next = error.next, "a sign-in by OpenID Connect has failed");
         error
     }
+}
+
+/// What somebody is called by people.
+fn called(claims: &Claims) -> Option<&str> {
+    let names = ["preferred_username", "email", "name"].into_iter().filter_map(|name| claims.text(name));
+    names.map(str::trim).find(|name| is_name(name))
 }
 
 /// The error of a sign-in that cannot go on.

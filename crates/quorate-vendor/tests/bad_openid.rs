@@ -754,6 +754,24 @@ fn what_the_token_endpoint_refuses_is_told_without_its_words() {
         let names: Vec<_> =
             place.ask(|service| service.accounts().unwrap()).into_iter().map(|of| of.name).collect();
         assert_eq!(names, ["anna"]);
+        // It is asked for a name as well; without any, somebody is called what the provider calls him for itself.
+        fake.makes(|fake, mut claims| {
+            claims["sub"] = json!("2");
+            claims["preferred_username"] = json!("\u{7}");
+            fake.sign(&claims)
+        });
+        fake.answers("/me", 200, json!({ "sub": "2", "email": " bert@contoso.example" }).to_string());
+        sign_in(&web).await.unwrap();
+        fake.makes(|fake, mut claims| {
+            claims["sub"] = json!("3".repeat(255));
+            claims["preferred_username"] = json!("");
+            fake.sign(&claims)
+        });
+        fake.answers("/me", 200, json!({ "sub": "3".repeat(255), "name": "x".repeat(101) }).to_string());
+        sign_in(&web).await.unwrap();
+        let names: Vec<_> =
+            place.ask(|service| service.accounts().unwrap()).into_iter().map(|of| of.name).collect();
+        assert_eq!(names, ["3".repeat(100).as_str(), "anna", "bert@contoso.example"]);
     });
 }
 
@@ -778,7 +796,7 @@ fn passwords_are_taken_whatever_the_provider_does() {
         let page = web.get("/sign-in").await.text().await.unwrap();
         assert!(page.contains(">Go &#60;there&#62;</a>"), "{page}");
         let answer = web.get("/sign-in/openid").await;
-        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         let page = answer.text().await.unwrap();
         let (code, what, next) = shown(&page).unwrap();
         assert_eq!(code, "Q707");

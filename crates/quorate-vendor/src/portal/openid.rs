@@ -48,7 +48,12 @@ pub async fn complete(
     };
     let page = match completed.await {
         Ok(session) => (AppendHeaders([set_session(&session)]), Redirect::to(ours(&to))).into_response(),
-        Err(error) => again(&web, error, String::new(), to).into_response(),
+        Err(error) => {
+            if error.code == Code::NoRole {
+                tracing::warn!(%error, "somebody whom the OpenID Connect provider knows was refused");
+            }
+            again(&web, error, String::new(), to).into_response()
+        }
     };
     // An attempt is for one answer, whatever that says.
     (AppendHeaders([(header::SET_COOKIE, format!("{COOKIE}=; {ATTEMPTS}; Max-Age=0"))]), page).into_response()
