@@ -231,6 +231,14 @@ codes! {
     SignInFailed = "Q705";
     /// Too many wrong passwords were given, or too many requests made, in a short time.
     TooManyAttempts = "Q706";
+    /// The OpenID Connect provider cannot be reached, or what answers in its place is none.
+    ProviderUnavailable = "Q707";
+    /// The OpenID Connect provider refuses a sign-in, or what it says of somebody cannot be believed.
+    ProviderNotBelieved = "Q708";
+    /// Somebody whom the OpenID Connect provider knows has no role here, or a closed account.
+    NoRole = "Q709";
+    /// A sign-in by OpenID Connect was begun in another browser, took too long, or is over.
+    SignInOver = "Q710";
     /// A defect in Quorate itself: please report it.
     Internal = "Q699";
 }

@@ -10,11 +10,13 @@ use crate::clock::Clock;
 use crate::problem::Problem;
 use quorate_core::certificate::VendorRoot;
 use quorate_core::{Code, Error, Result};
+use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A connection to one vendor's service.
 pub struct ServiceClient {
@@ -81,8 +83,15 @@ impl ServiceClient {
             let what = format!("{url} is not the URL of an activation service");
             return Err(Error::new(Code::AddressInvalid, what, next));
         }
+        let trusted = roots([root.der().clone()]).map_err(|error| {
+            Error::new(
+                Code::DocumentInvalid,
+                format!("the vendor root cannot be used ({error})"),
+                "install the license pack again",
+            )
+        })?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(Some(root), clock, &[&rustls::version::TLS13])?)
+            .tls_backend_preconfigured(tls(trusted, OURS, clock)?)
             .https_only(true)
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(30))
@@ -97,9 +106,7 @@ impl ServiceClient {
                 .map_err(|_| Error::new(Code::AddressInvalid, "the proxy cannot be used", "check its URL"))?;
             builder = builder.proxy(proxy);
         }
-        let client = builder.build().map_err(|error| {
-            Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
-        })?;
+        let client = builder.build().map_err(no_client)?;
         let is_set = |names: &[&str]| names.iter().any(|name| std::env::var_os(name).is_some());
         // Whether an exception holds for this address, nobody says.
         let proxied = proxy.is_some() || (is_set(PROXY_VARIABLES) && !is_set(&["NO_PROXY", "no_proxy"]));
@@ -207,7 +214,7 @@ pub struct Poster {
 impl Poster {
     /// Trusts what this machine trusts; follows no redirect.
     pub fn new(clock: &Clock) -> Result<Self> {
-        let tls = tls(None, clock, rustls::DEFAULT_VERSIONS)?;
+        let tls = tls(roots([]).map_err(no_client)?, rustls::DEFAULT_VERSIONS, clock)?;
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -216,12 +223,7 @@ impl Poster {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")))
         };
-        let built = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                let what = format!("no HTTPS client can be made ({error})");
-                Error::new(Code::Internal, what, "please report this")
-            })
-        };
+        let built = |builder: reqwest::ClientBuilder| builder.build().map_err(no_client);
         // A proxy has a loopback of its own, and would read what goes there in plain HTTP.
         Ok(Self { usual: built(builder())?, here: built(builder().no_proxy())? })
     }
@@ -251,23 +253,92 @@ pub fn is_here(url: &str) -> bool {
     })
 }
 
-fn tls(
-    root: Option<&VendorRoot>,
-    clock: &Clock,
-    versions: &[&'static rustls::SupportedProtocolVersion],
-) -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(root) = root {
-        roots.add(root.der().clone()).map_err(|error| {
+/// Asks a service of somebody else's for small documents, through the proxy that the environment names.
+#[derive(Clone, Debug)]
+pub struct Inquirer(reqwest::Client);
+
+/// A request of an [`Inquirer`].
+pub enum Inquiry<'a> {
+    /// For a document, with a bearer token where it is not everybody's.
+    Get(Option<&'a str>),
+    /// With the fields of a form as they are sent, and a name and a password where those prove who asks.
+    Post(Zeroizing<String>, Option<(&'a str, &'a str)>),
+}
+
+impl Inquirer {
+    /// Trusts what this machine trusts, and these certificates; follows no redirect. Of TLS it takes version 1.2 as
+    /// well: whom it asks, others have set up. `here` says that the service is on this machine, behind no proxy.
+    pub fn new(trusted: Vec<CertificateDer<'static>>, here: bool, clock: &Clock) -> Result<Self> {
+        let trusted = roots(trusted).map_err(|error| {
             Error::new(
                 Code::DocumentInvalid,
-                format!("the vendor root cannot be used ({error})"),
-                "install the license pack again",
+                format!("a certificate that is to be trusted cannot be used ({error})"),
+                "give certificates of authorities, in PEM",
             )
         })?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(trusted, rustls::DEFAULT_VERSIONS, clock)?)
+            .connect_timeout(Duration::from_secs(3))
+            .timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
+        if here {
+            builder = builder.no_proxy();
+        }
+        builder.build().map(Self).map_err(no_client)
     }
+
+    /// The status and the body of the answer, or why there is none.
+    pub async fn ask(
+        &self,
+        url: &str,
+        inquiry: Inquiry<'_>,
+    ) -> std::result::Result<(u16, Zeroizing<Vec<u8>>), String> {
+        let request = match inquiry {
+            Inquiry::Get(None) => self.0.get(url),
+            Inquiry::Get(Some(token)) => self.0.get(url).bearer_auth(token),
+            Inquiry::Post(form, who) => {
+                let request = self.0.post(url).header("content-type", "application/x-www-form-urlencoded");
+                let request = request.body(form.as_bytes().to_vec());
+                match who {
+                    Some((name, password)) => request.basic_auth(name, Some(password)),
+                    None => request,
+                }
+            }
+        };
+        let request = request.header("accept", "application/json");
+        let mut answer = request.send().await.map_err(|error| innermost(&error))?;
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(part) = answer.chunk().await.map_err(|error| innermost(&error))? {
+            if body.len() + part.len() > LARGEST_ANSWER {
+                return Err(format!("the answer is larger than {} KB", LARGEST_ANSWER / 1024));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok((answer.status().as_u16(), body))
+    }
+}
+
+fn no_client(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Internal, format!("no HTTPS client can be made ({error})"), "please report this")
+}
+
+/// What this machine trusts, and these certificates.
+fn roots(
+    own: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> std::result::Result<rustls::RootCertStore, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    own.into_iter().try_for_each(|certificate| roots.add(certificate))?;
     // A machine without any root of its own still reaches a service with the vendor's.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Ok(roots)
+}
+
+fn tls(
+    roots: rustls::RootCertStore,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    clock: &Clock,
+) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(clock.clone()))
         .with_protocol_versions(versions)
@@ -289,5 +360,9 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// A revocation list of half a million keys.
 const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+/// What a small document never reaches.
+const LARGEST_ANSWER: usize = 512 * 1024;
+/// Of TLS between our own programs, and to whom they tell something.
+const OURS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// What names a proxy in the environment.
 const PROXY_VARIABLES: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];

@@ -3,11 +3,13 @@
 //! Passwords are kept as argon2id hashes. A session is 32 random bytes in a cookie, of which the database has the
 //! hash. Whoever guesses is slowed down: after some wrong passwords, an account takes none for a while, whichever
 //! replica is asked; in browsers in which it has signed in before ([`crate::device`]), it takes them still. The portal
-//! slows down addresses besides.
+//! slows down addresses besides. Whoever signs in by an OpenID Connect provider ([`crate::openid`]) has no password here,
+//! and the role that the provider gives him.
 
 use crate::access::{Access, Scope};
 use crate::customers;
 use crate::device::DeviceToken;
+use crate::openid::{self, Person};
 use crate::service::{Actor, Service};
 use crate::store::accounts::{self, AccountRecord, Failures};
 use crate::store::customers::folded;
@@ -17,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use quorate_core::{Code, Error, Interval, Result, words};
 use quorate_edge::random;
+use quorate_edge::sql::Session;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -129,7 +132,7 @@ impl Service {
     ) -> Result<(AccountRecord, Option<Zeroizing<String>>)> {
         let name = name.trim();
         let refuse = |what: &str, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
-        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return refuse("a user needs a name of at most 100 characters", "an address for mail is usual");
         }
         if (role == Role::Customer) != customer.is_some() {
@@ -167,6 +170,13 @@ impl Service {
         let (hash, made) = hashed(password)?;
         self.change(|turn| {
             let (account, _) = known(accounts::named(turn.session, &folded(name))?, name)?;
+            if account.identity.is_some() {
+                return Err(Error::new(
+                    Code::RequestInvalid,
+                    format!("{} signs in by OpenID Connect and has no password here", account.name),
+                    "change the password at the provider; `quorate-vendor user close` keeps somebody out",
+                ));
+            }
             accounts::set_password(turn.session, account.id, &hash)?;
             turn.note("user.password", &account.name, serde_json::json!({}))
         })?;
@@ -202,7 +212,7 @@ impl Service {
     ) -> Result<(SessionToken, DeviceToken)> {
         let found = self.sql.read(|session| accounts::named(session, &folded(name)))?;
         // Always, and always the same work, so that nobody learns from the time either.
-        let hash = found.as_ref().map_or(NOBODY.as_str(), |(_, proof)| proof.password.as_str());
+        let hash = found.as_ref().and_then(|(_, proof)| proof.password.as_deref()).unwrap_or(&NOBODY);
         let right = argon2::PasswordHash::new(hash)
             .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
         let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
@@ -210,19 +220,20 @@ impl Service {
         let signed_in = self.sql.change(|session| {
             // The account may have changed while the password was verified.
             let account = accounts::named(session, &folded(name))?;
-            let known =
-                account.as_ref().and_then(|(account, proof)| device?.device(account.id, &proof.password));
+            let known = account
+                .as_ref()
+                .and_then(|(account, proof)| device?.device(account.id, proof.password.as_deref()?));
             let device = known.as_ref().map_or(accounts::STRANGERS, |device| device.as_slice());
             let id = account.as_ref().map_or(NOBODYS, |(account, _)| account.id);
             let failures = accounts::failures(session, id, device)?;
             let again = failures.last.map(|last| PAUSE.after(last));
             let waits = failures.count >= FAILURES && again.is_some_and(|again| again > now);
-            let account = account.filter(|(_, proof)| {
-                right
-                    && !waits
-                    && found.as_ref().is_some_and(|(_, verified)| verified.password == proof.password)
+            let account = account.and_then(|(account, proof)| {
+                let verified = found.as_ref().and_then(|(_, proof)| proof.password.as_ref());
+                let hash = proof.password.filter(|hash| right && !waits && verified == Some(hash))?;
+                Some((account, hash))
             });
-            let Some((account, proof)) = account else {
+            let Some((account, hash)) = account else {
                 let count = failures.count.saturating_add(1);
                 let failures = if waits { failures } else { Failures { count, last: Some(now) } };
                 // Also of nobody, and also what is as it was: it takes as long.
@@ -234,7 +245,7 @@ impl Service {
                 return Ok(None);
             }
             accounts::begin(session, &self::hash(&token.0), account.id, now, SESSION.after(now))?;
-            Ok(Some(DeviceToken::make(account.id, &proof.password)))
+            Ok(Some(DeviceToken::make(account.id, &hash)))
         })?;
         signed_in.map(|device| (token, device)).ok_or_else(|| {
             Error::new(
@@ -246,6 +257,62 @@ impl Service {
                 ),
             )
         })
+    }
+
+    /// Signs somebody in whom an OpenID Connect provider knows, once for each mark; the first time makes his account.
+    /// What he may do is what the provider says now, in all of his sessions.
+    pub fn sign_in_by_openid(&self, person: &Person, mark: &[u8; 32]) -> Result<SessionToken> {
+        let Person { identity, called, role, .. } = person;
+        let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
+        self.by(Actor::named("OpenID Connect")).change(|turn| {
+            if !accounts::use_once(turn.session, mark, turn.now, openid::LASTS.after(turn.now))? {
+                return Ok(Err(openid::over()));
+            }
+            let found = accounts::of_identity(turn.session, identity)?;
+            let Some(role) = role.map(Role::as_str) else {
+                if let Some(account) = found {
+                    accounts::end_all(turn.session, account.id)?;
+                    turn.note("user.refuse", &account.name, serde_json::json!({ "why": "no role" }))?;
+                }
+                return Ok(Err(person.without_role()));
+            };
+            let account = match found {
+                Some(account) => account,
+                None => {
+                    let name = free_name(turn.session, called)?;
+                    let id = accounts::add_identity(
+                        turn.session,
+                        (&name, &folded(&name)),
+                        role,
+                        identity,
+                        turn.now,
+                    )?;
+                    let detail = serde_json::json!({
+                        "role": role, "issuer": identity.issuer, "subject": identity.subject
+                    });
+                    turn.note("user.add", &name, detail)?;
+                    known(accounts::find(turn.session, id)?, &name)?
+                }
+            };
+            if account.closed.is_some() {
+                turn.note("user.refuse", &account.name, serde_json::json!({ "why": "closed" }))?;
+                return Ok(Err(Error::new(
+                    Code::NoRole,
+                    format!("the account {} is closed", account.name),
+                    "ask an admin of the vendor to open it",
+                )));
+            }
+            if account.role != role {
+                accounts::set_role(turn.session, account.id, role)?;
+                let detail = serde_json::json!({ "role": role, "before": account.role });
+                turn.note("user.role", &account.name, detail)?;
+            }
+            let ends = SESSION.after(turn.now);
+            accounts::begin(turn.session, &self::hash(&token.0), account.id, turn.now, ends)?;
+            turn.note("user.sign-in", &account.name, serde_json::json!({ "role": role }))?;
+            Ok(Ok(()))
+        })??;
+        Ok(token)
     }
 
     /// Who has signed in with this session.
@@ -264,6 +331,11 @@ impl Service {
     pub fn sign_out(&self, token: &SessionToken) -> Result<()> {
         self.sql.change(|session| accounts::end(session, &hash(&token.0)))
     }
+}
+
+/// Whether somebody can be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control)
 }
 
 /// The hash of a password, and the password itself where it is made here.
@@ -285,6 +357,21 @@ fn hashed(password: Option<&str>) -> Result<(String, Option<Zeroizing<String>>)>
         Error::new(Code::Internal, format!("a password cannot be hashed ({error})"), "please report this")
     })?;
     Ok((hash.to_string(), made))
+}
+
+/// What somebody is called whom an OpenID Connect provider calls so. A name that somebody else has is never shared.
+fn free_name(session: &mut Session<'_>, called: &str) -> Result<String> {
+    let mut name = called.to_owned();
+    for count in 1u64.. {
+        if accounts::named(session, &folded(&name))?.is_none() {
+            break;
+        }
+        name = match count {
+            1 => format!("{called} (OpenID)"),
+            _ => format!("{called} (OpenID {count})"),
+        };
+    }
+    Ok(name)
 }
 
 fn known<T>(found: Option<T>, name: &str) -> Result<T> {

@@ -16,6 +16,7 @@ mod voice;
 mod webhooks;
 
 use crate::metrics::Metrics;
+use crate::openid::Provider;
 use crate::service::Service;
 use crate::voice::signature::Secret;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -34,8 +35,14 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The routes over a service, and its telephone line when there is a secret for it.
-pub fn router(service: Service, telephone: Option<Secret>, metrics: Metrics) -> Router {
+/// The routes over a service, with its telephone line when there is a secret for it, and with a provider by which people
+/// sign in when there is one.
+pub fn router(
+    service: Service,
+    telephone: Option<Secret>,
+    openid: Option<Provider>,
+    metrics: Metrics,
+) -> Router {
     let (router, description) = described().split_for_parts();
     let description = Arc::new(description.to_pretty_json().unwrap_or_default());
     let openapi = get(async move || {
@@ -49,7 +56,7 @@ pub fn router(service: Service, telephone: Option<Secret>, metrics: Metrics) -> 
         .fallback(async || Refusal::from(nothing_here()))
         .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(middleware::from_fn_with_state(metrics.clone(), counted))
-        .with_state(Web::new(service, metrics))
+        .with_state(Web::new(service, openid, metrics))
 }
 
 /// Counts a request by its route, or as one to nowhere.
@@ -136,13 +143,20 @@ pub(crate) struct Web {
     service: Service,
     turns: Arc<Semaphore>,
     sign_ins: Arc<Limiter>,
+    openid: Option<Arc<Provider>>,
     metrics: Metrics,
 }
 
 impl Web {
-    fn new(service: Service, metrics: Metrics) -> Self {
+    fn new(service: Service, openid: Option<Provider>, metrics: Metrics) -> Self {
         let sign_ins = Arc::new(Limiter::new(Some(SIGN_INS)));
-        Self { service, turns: Arc::new(Semaphore::new(AT_A_TIME)), sign_ins, metrics }
+        let (turns, openid) = (Arc::new(Semaphore::new(AT_A_TIME)), openid.map(Arc::new));
+        Self { service, turns, sign_ins, openid, metrics }
+    }
+
+    /// The provider by which people sign in, where there is one.
+    pub(crate) fn openid(&self) -> Option<&Provider> {
+        self.openid.as_deref()
     }
 
     /// The vendor's name as people know it.
@@ -218,10 +232,15 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::IdentifierInvalid
         | Code::AddressInvalid
         | Code::DocumentInvalid
-        | Code::CatalogInvalid => StatusCode::BAD_REQUEST,
+        | Code::CatalogInvalid
+        | Code::SignInOver => StatusCode::BAD_REQUEST,
         Code::NotSignedIn | Code::SignInFailed => StatusCode::UNAUTHORIZED,
         Code::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
-        Code::ProofInvalid | Code::KeyBlocked | Code::NotPermitted => StatusCode::FORBIDDEN,
+        Code::ProofInvalid
+        | Code::KeyBlocked
+        | Code::NotPermitted
+        | Code::NoRole
+        | Code::ProviderNotBelieved => StatusCode::FORBIDDEN,
         Code::KeyUnknown
         | Code::KeyGroupUnknown
         | Code::CustomerUnknown
@@ -241,7 +260,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::StoreDamaged
         | Code::DatabaseUnavailable
         | Code::TokenUnavailable
-        | Code::PinRefused => StatusCode::SERVICE_UNAVAILABLE,
+        | Code::PinRefused
+        | Code::ProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

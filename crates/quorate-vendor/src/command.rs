@@ -11,6 +11,7 @@ use crate::api;
 use crate::authority::{self, Directories};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::openid::Provider;
 use crate::products;
 use crate::service::{self, Service, Vendor};
 use crate::token::TokenPlace;
@@ -353,6 +354,8 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             };
             let voice_secret = voice_secret_file.or(config.voice_secret);
             let telephone = voice_secret.as_deref().map(Secret::read).transpose()?;
+            let openid = config.openid.map(|settings| Provider::new(settings, service.url(), clock));
+            let openid = openid.transpose()?;
             let listen = listen.or(config.listen).unwrap_or(USUAL);
             let limits = config.limits;
             server::runtime()?.block_on(async {
@@ -366,7 +369,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
                     tracing::debug!(%error, "nobody wants to know that the service has started");
                 }
-                let beside = Beside { telephone, metrics, limits };
+                let beside = Beside { telephone, openid, metrics, limits };
                 serve_with(service, beside, tls, listener, quorate_edge::stop::asked()).await;
                 Ok(())
             })
@@ -489,6 +492,8 @@ pub async fn serve(
 pub struct Beside {
     /// Answers the telephone, with the secret by which its requests are signed.
     pub telephone: Option<Secret>,
+    /// Lets people sign in by this OpenID Connect provider.
+    pub openid: Option<Provider>,
     /// Has the pages for whoever watches over it here.
     pub metrics: Option<TcpListener>,
     /// Limits other than the usual ones.
@@ -504,14 +509,14 @@ pub async fn serve_with(
     stop: impl Future<Output = ()>,
 ) {
     let (traffic, counted) = (Arc::default(), Metrics::default());
-    let Beside { telephone, metrics, limits } = beside;
+    let Beside { telephone, openid, metrics, limits } = beside;
     let mut tasks =
         vec![tokio::spawn(deliver(service.clone(), counted.clone())), tokio::spawn(forget(service.clone()))];
     if let Some(listener) = metrics {
         let pages = counted.pages(service.clone(), Arc::clone(&traffic));
         tasks.push(tokio::spawn(monitoring::serve(listener, pages)));
     }
-    let router = api::router(service, telephone, counted);
+    let router = api::router(service, telephone, openid, counted);
     server::serve(listener, Some(Arc::new(tls)), router, move || limits.or(Limits::default()), traffic, stop)
         .await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);

@@ -2,6 +2,7 @@
 //! with [`KEYS`].
 
 use crate::authority;
+use crate::openid::{self, settings::Settings};
 use crate::voice::signature::Secret;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::config::{Entry, Kind, LimitKeys, LogKeys, Url};
@@ -26,6 +27,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// `voice.secret-file`.
     pub voice_secret: Option<PathBuf>,
+    /// `openid`.
+    pub openid: Option<Settings>,
     /// `limits`.
     pub limits: LimitKeys,
     /// `log`.
@@ -46,7 +49,9 @@ impl Config {
     /// Reads the text of a file.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut config = Self { path: Some(path.to_owned()), ..Self::default() };
-        KIND.read(text, path, |entry| config.take(entry))?;
+        let mut openid = openid::settings::Keys::default();
+        KIND.read(text, path, |entry| if openid.take(entry)? { Ok(()) } else { config.take(entry) })?;
+        config.openid = openid.finish(path)?;
         if config.tls_certificate.is_some() != config.tls_key.is_some() {
             return Err(Error::new(
                 Code::DocumentInvalid,
@@ -65,7 +70,8 @@ impl Config {
         if let Some((certificate, key)) = self.tls_certificate.as_ref().zip(self.tls_key.as_ref()) {
             authority::tls_from_files(certificate, key)?;
         }
-        self.voice_secret.as_deref().map(Secret::read).transpose().map(drop)
+        self.voice_secret.as_deref().map(Secret::read).transpose()?;
+        self.openid.as_ref().map(Settings::check).transpose().map(drop)
     }
 
     fn take(&mut self, entry: &Entry<'_>) -> Result<()> {
@@ -106,6 +112,16 @@ pub const KEYS: &[&str] = &[
     "database.url-file",
     "metrics.address",
     "voice.secret-file",
+    "openid.issuer",
+    "openid.client-id",
+    "openid.client-secret-file",
+    "openid.ca-file",
+    "openid.name",
+    "openid.scopes",
+    "openid.claim",
+    "openid.admin",
+    "openid.support",
+    "openid.read-only",
     "limits.handshake",
     "limits.idle",
     "limits.request",
@@ -118,6 +134,7 @@ pub const KEYS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::Role;
 
     fn read(text: &str) -> Result<Config> {
         Config::parse(text, Path::new("/etc/quorate/vendor.toml"))
@@ -134,6 +151,63 @@ mod tests {
         assert_eq!(config.tls_certificate.as_deref(), Some(Path::new("/etc/quorate/tls.pem")));
         assert_eq!(config.database, Some(Url::File("/etc/quorate/db".into())));
         assert_eq!(config.limits.or(quorate_edge::server::Limits::default()).idle.as_secs(), 5);
+    }
+
+    #[test]
+    fn a_provider_and_who_has_which_role() {
+        assert!(read("[voice]\nsecret-file = 's'\n").unwrap().openid.is_none());
+        let least =
+            "[openid]\nissuer = 'https://login.example/a/'\nclient-id = 'q'\nclient-secret-file = 's'\n";
+        let settings = read(&format!("{least}support = ['desk', 'both']\nread-only = ['all', 'both']\n"));
+        let settings = settings.unwrap().openid.unwrap();
+        assert_eq!(settings.issuer, "https://login.example/a/");
+        assert_eq!(
+            (settings.name.as_str(), settings.claim.as_str()),
+            ("Sign in with OpenID Connect", "groups")
+        );
+        assert_eq!(settings.scopes, ["openid", "profile", "email"]);
+        for (values, role) in [
+            (&["all", "desk"][..], Some(Role::Support)),
+            (&["all"], Some(Role::ReadOnly)),
+            (&["both"], Some(Role::Support)),
+            (&["Desk", "des", ""], None),
+            (&[], None),
+        ] {
+            assert_eq!(settings.role(values), role, "{values:?}");
+        }
+        let settings =
+            read(&format!("{least}admin = ['a']\nname = ' Go '\nclaim = 'roles'\nscopes = ['groups']\n"));
+        let settings = settings.unwrap().openid.unwrap();
+        assert_eq!((settings.name.as_str(), settings.claim.as_str()), ("Go", "roles"));
+        assert_eq!(settings.scopes, ["openid", "groups"]);
+        let lacks = |key: &str| format!("/etc/quorate/vendor.toml has some of [openid], but no openid.{key}");
+        for (text, what) in [
+            (least.to_owned(), lacks("admin, openid.support or openid.read-only")),
+            ("[openid]\nadmin = ['a']".to_owned(), lacks("issuer")),
+            (format!("{}admin = ['a']", least.replace("client-id = 'q'", "")), lacks("client-id")),
+            (
+                format!("{}admin = ['a']", least.replace("client-secret-file = 's'", "")),
+                lacks("client-secret-file"),
+            ),
+        ] {
+            assert_eq!(read(&text).unwrap_err().what, what, "{text}");
+        }
+        for issuer in [
+            "http://login.example",
+            "login.example",
+            "https://u:p@login.example",
+            "https://login.example/?a",
+            "https://",
+            "https://l\u{f6}gin.example",
+        ] {
+            let error = read(&least.replace("https://login.example/a/", issuer)).unwrap_err();
+            assert_eq!(
+                error.what,
+                "line 2 of /etc/quorate/vendor.toml: the value of openid.issuer cannot be used"
+            );
+        }
+        read(&format!("{}admin = ['a']", least.replace("https://login.example/a/", "http://[::1]:8/")))
+            .unwrap();
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Three floors, each knowing only the one below: [`authority`] holds the certificates and signs (the CA's key may be in a [`token`]), [`store`]
 //! keeps what has been decided, [`service`] decides, one file for each subject: [`products`], [`customers`], [`keys`],
-//! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`voice`] is the automated telephone line.
+//! [`activations`], [`phone`], [`revocation`], [`webhooks`], [`audit`]. [`voice`] is the automated telephone line, [`openid`] the
+//! way to a provider by which people sign in.
 //! [`api`] puts the service on HTTPS and `portal` shows it in a browser, [`command`] at the
 //! command line. The rules themselves (how many activations a key has, what a product file may say) are in
 //! `quorate-core`.
@@ -12,6 +13,7 @@
 pub mod access;
 pub mod accounts;
 pub mod activations;
+mod address;
 pub mod api;
 pub mod audit;
 pub mod authority;
@@ -23,6 +25,7 @@ pub mod device;
 pub mod keys;
 pub mod metrics;
 pub mod once;
+pub mod openid;
 pub mod phone;
 mod portal;
 pub mod products;

@@ -6,6 +6,7 @@
 
 mod desk;
 mod keys;
+mod openid;
 mod overview;
 mod people;
 mod products;
@@ -14,6 +15,7 @@ mod webhooks;
 
 use crate::access::Scope;
 use crate::api::Web;
+use crate::openid::CALLBACK;
 use crate::view::UsageView;
 use askama::Template;
 use axum::Router;
@@ -30,6 +32,8 @@ pub(crate) fn routes() -> Router<Web> {
     Router::new()
         .route("/", get(overview::home))
         .route("/sign-in", get(session::form).post(session::sign_in))
+        .route("/sign-in/openid", get(openid::begin))
+        .route(CALLBACK, get(openid::complete))
         .route("/sign-out", post(session::sign_out))
         .route("/password", get(session::password_form).post(session::password))
         .route("/customers", get(keys::customers).post(keys::add_customer))
@@ -97,6 +101,8 @@ struct Frame {
     /// The name of whoever has signed in.
     who: Option<String>,
     role: &'static str,
+    /// Whether he has a password here.
+    password: bool,
     scopes: Vec<Scope>,
     csrf: String,
     /// The page, as the navigation names it.
@@ -116,6 +122,7 @@ impl Frame {
             vendor: web.vendor_name().to_owned(),
             who: Some(visitor.signed_in.account.name.clone()),
             role: visitor.signed_in.role.as_str(),
+            password: visitor.signed_in.account.identity.is_none(),
             scopes: visitor.signed_in.access.scopes.iter().copied().collect(),
             csrf: visitor.token.form_token(),
             at,
@@ -124,8 +131,12 @@ impl Frame {
 
     /// Around the page for anybody.
     fn nobody(web: &Web) -> Self {
-        let vendor = web.vendor_name().to_owned();
-        Self { vendor, who: None, role: "", scopes: Vec::new(), csrf: String::new(), at: "" }
+        Self::bare(web.vendor_name().to_owned())
+    }
+
+    /// With nothing in it.
+    fn bare(vendor: String) -> Self {
+        Self { vendor, who: None, role: "", password: false, scopes: Vec::new(), csrf: String::new(), at: "" }
     }
 
     fn items(&self) -> Vec<Item> {
@@ -185,17 +196,7 @@ impl From<Error> for Fault {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let status = crate::api::status(self.error.code);
-        let frame = self.frame.map_or_else(
-            || Frame {
-                vendor: "Quorate".to_owned(),
-                who: None,
-                role: "",
-                scopes: Vec::new(),
-                csrf: String::new(),
-                at: "",
-            },
-            |frame| *frame,
-        );
+        let frame = self.frame.map_or_else(|| Frame::bare("Quorate".to_owned()), |frame| *frame);
         match (FaultPage { frame, error: &self.error }).render() {
             Ok(page) => (status, Html(page)).into_response(),
             Err(_) => status.into_response(),

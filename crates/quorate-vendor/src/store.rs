@@ -180,10 +180,16 @@ CREATE TABLE account (
     folded TEXT NOT NULL UNIQUE,
     role TEXT NOT NULL,
     customer BIGINT REFERENCES customer (id),
-    password TEXT NOT NULL,
+    password TEXT,
+    issuer TEXT,
+    subject TEXT,
     created BIGINT NOT NULL,
-    closed BIGINT
+    closed BIGINT,
+    UNIQUE (issuer, subject),
+    CHECK ((password IS NULL) = (subject IS NOT NULL)),
+    CHECK ((issuer IS NULL) = (subject IS NULL))
 );
+CREATE TABLE openid_used (mark BYTEA PRIMARY KEY, ends BIGINT NOT NULL);
 CREATE TABLE sign_in_failure (
     account BIGINT NOT NULL,
     device BYTEA NOT NULL,

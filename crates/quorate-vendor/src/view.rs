@@ -323,6 +323,10 @@ pub struct UserView {
     pub role: String,
     /// For the role customer: the customer's number.
     pub customer: Option<i64>,
+    /// For who signs in by an OpenID Connect provider: the provider's issuer; null with a password.
+    pub openid_issuer: Option<String>,
+    /// Who he is to that provider.
+    pub openid_subject: Option<String>,
     /// Since when there is the account, UTC.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
@@ -337,6 +341,8 @@ impl From<&AccountRecord> for UserView {
             name: account.name.clone(),
             role: account.role.clone(),
             customer: account.customer,
+            openid_issuer: account.identity.as_ref().map(|identity| identity.issuer.clone()),
+            openid_subject: account.identity.as_ref().map(|identity| identity.subject.clone()),
             created: account.created,
             closed: account.closed,
         }

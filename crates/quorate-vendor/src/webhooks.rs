@@ -5,6 +5,7 @@
 //! that. Headers and signature are those of the Standard Webhooks specification, which libraries of many languages
 //! verify.
 
+use crate::address::{self, Flaw};
 use crate::metrics::Metrics;
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
@@ -313,31 +314,16 @@ fn failed(error: &JoinError) -> Error {
     Error::new(Code::Internal, format!("a delivery failed ({error})"), "please report this")
 }
 
-/// A message is signed, and may be read on its way only within one machine.
 fn check_url(url: &str) -> Result<()> {
-    let refuse = |what: &str| {
-        let next = "write it as in \"https://shop.contoso.example/quorate\"";
-        Err(Error::new(Code::AddressInvalid, what, next))
-    };
-    if url.contains('@') {
-        return refuse("the URL of the webhook holds a user's name");
-    }
-    if url.len() > 2_000 || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return refuse("the URL of the webhook is too long, or holds spaces");
-    }
-    let host = |rest: &str| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => host.to_owned(),
-            _ => authority.to_owned(),
-        }
-    };
-    match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) if !host(rest).is_empty() => Ok(()),
-        (_, Some(rest)) if !host(rest).is_empty() && is_here(url) => Ok(()),
-        (_, Some(_)) => refuse("the URL of the webhook is not https"),
-        _ => refuse("this is not the URL of a webhook"),
-    }
+    address::check(url).map_err(|flaw| {
+        let what = match flaw {
+            Flaw::Name => "the URL of the webhook holds a user's name",
+            Flaw::Characters => "the URL of the webhook is too long, or holds spaces",
+            Flaw::Plain => "the URL of the webhook is not https",
+            Flaw::None => "this is not the URL of a webhook",
+        };
+        Error::new(Code::AddressInvalid, what, "write it as in \"https://shop.contoso.example/quorate\"")
+    })
 }
 
 fn known(record: Option<WebhookRecord>, id: i64) -> Result<WebhookRecord> {

@@ -105,5 +105,6 @@ fn said<W: Write>(
 
 fn line(account: &AccountRecord) -> String {
     let closed = account.closed.map(|at| format!("  closed {at:.0}")).unwrap_or_default();
-    format!("{:<32} {}{closed}", account.name, account.role)
+    let by = if account.identity.is_some() { "  by OpenID Connect" } else { "" };
+    format!("{:<32} {}{by}{closed}", account.name, account.role)
 }

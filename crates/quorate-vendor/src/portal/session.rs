@@ -128,16 +128,31 @@ struct SignInPage {
     error: Option<Error>,
     name: String,
     to: String,
+    /// What the button says that leads to the provider.
+    openid: Option<String>,
+}
+
+impl SignInPage {
+    fn new(web: &Web, to: String) -> Self {
+        let openid = web.openid().map(|provider| provider.called().to_owned());
+        Self { frame: Frame::nobody(web), error: None, name: String::new(), to, openid }
+    }
+}
+
+/// The page to sign in, with what went wrong.
+pub fn again(web: &Web, error: Error, name: String, to: String) -> Page {
+    let status = crate::api::status(error.code);
+    page_with(status, &SignInPage { error: Some(error), name, ..SignInPage::new(web, to) })
 }
 
 #[derive(Deserialize)]
 pub struct To {
     #[serde(default)]
-    to: String,
+    pub to: String,
 }
 
 pub async fn form(State(web): State<Web>, Query(To { to }): Query<To>) -> Page {
-    page(&SignInPage { frame: Frame::nobody(&web), error: None, name: String::new(), to })
+    page(&SignInPage::new(&web, to))
 }
 
 #[derive(Deserialize)]
@@ -160,32 +175,37 @@ pub async fn sign_in(
         let what = "the form comes from another site";
         return Err(Error::new(Code::RequestInvalid, what, "open the page itself, and sign in there").into());
     }
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-    let signed_in = match web.sign_ins().take(address, Instant::now()) {
+    let signed_in = match may_try(&web, peer) {
         Ok(()) => {
             let (name, password) = (name.clone(), zeroize::Zeroizing::new(password));
             let device = device(&headers);
             web.ask(move |service| service.sign_in_from(device.as_ref(), &name, &password)).await
         }
-        Err(wait) => Err(Error::new(
+        Err(error) => Err(error),
+    };
+    match signed_in {
+        Ok(given) => Ok((set_cookies(&given), Redirect::to(ours(&to))).into_response()),
+        Err(error) => again(&web, error, name, to),
+    }
+}
+
+/// Counts an attempt to sign in from an address, and refuses it when there were too many.
+pub fn may_try(web: &Web, peer: Option<axum::Extension<Peer>>) -> Result<()> {
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+    web.sign_ins().take(address, Instant::now()).map_err(|wait| {
+        Error::new(
             Code::TooManyAttempts,
             "this address has tried to sign in too often",
             format!("try again after {} seconds", wait.as_secs().max(1)),
-        )),
-    };
-    match signed_in {
-        Ok(given) => {
-            // Only a path of ours: a browser takes "//elsewhere" for another site.
-            let ours = to.starts_with('/') && !to.starts_with("//");
-            let ours = ours && !to.contains(|c: char| c == '\\' || c.is_control());
-            let to = if ours { to.as_str() } else { "/" };
-            Ok((set_cookies(&given), Redirect::to(to)).into_response())
-        }
-        Err(error) => {
-            let status = crate::api::status(error.code);
-            page_with(status, &SignInPage { frame: Frame::nobody(&web), error: Some(error), name, to })
-        }
-    }
+        )
+    })
+}
+
+/// Where to go after signing in. Only a path of ours: a browser takes "//elsewhere" for another site.
+pub fn ours(to: &str) -> &str {
+    let ours = to.starts_with('/') && !to.starts_with("//");
+    let ours = ours && !to.contains(|c: char| c == '\\' || c.is_control());
+    if ours { to } else { "/" }
 }
 
 pub async fn sign_out(State(web): State<Web>, posted: Posted<Nothing>) -> Page {
@@ -203,6 +223,14 @@ struct PasswordPage {
 }
 
 pub async fn password_form(State(web): State<Web>, visitor: Visitor) -> Page {
+    if visitor.signed_in.account.identity.is_some() {
+        let error = Error::new(
+            Code::RequestInvalid,
+            "you sign in by OpenID Connect and have no password here",
+            "change your password at the provider",
+        );
+        return Err(super::Fault { error, frame: Some(Box::new(Frame::of(&visitor, &web, ""))) });
+    }
     page(&PasswordPage { frame: Frame::of(&visitor, &web, "/password"), error: None })
 }
 
@@ -245,17 +273,22 @@ fn device(headers: &HeaderMap) -> Option<DeviceToken> {
 }
 
 /// The value of this cookie among those of a request.
-fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+pub fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+}
+
+/// Gives the browser a session.
+pub fn set_session(session: &SessionToken) -> (header::HeaderName, String) {
+    (header::SET_COOKIE, format!("{COOKIE}={}; {SESSIONS}", session.reveal()))
 }
 
 fn set_cookies(
     (session, device): &(SessionToken, DeviceToken),
 ) -> AppendHeaders<[(header::HeaderName, String); 2]> {
     AppendHeaders([
-        (header::SET_COOKIE, format!("{COOKIE}={}; {SESSIONS}", session.reveal())),
+        set_session(session),
         (header::SET_COOKIE, format!("{DEVICE}={}; {DEVICES}", device.reveal())),
     ])
 }

@@ -1,4 +1,5 @@
-//! People who sign in, and their sessions: hashes of passwords and of sessions, nothing that could be used.
+//! People who sign in, and their sessions: hashes of passwords and of sessions, nothing that could be used. Who signs in
+//! by an OpenID Connect provider has no password here.
 
 use super::next_number;
 use quorate_core::{Result, Timestamp};
@@ -15,16 +16,27 @@ pub struct AccountRecord {
     pub role: String,
     /// For a customer's own people: which customer.
     pub customer: Option<i64>,
+    /// As whom an OpenID Connect provider knows him; none, when he signs in by password.
+    pub identity: Option<Identity>,
     /// Since when there is the account.
     pub created: Timestamp,
     /// Since when it is closed.
     pub closed: Option<Timestamp>,
 }
 
+/// Somebody to an OpenID Connect provider. The subject is the provider's own name for him, which is nobody else's ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The provider.
+    pub issuer: String,
+    /// Who he is there.
+    pub subject: String,
+}
+
 /// How somebody proves who he is.
 pub struct Proof {
-    /// The password's argon2 hash, in PHC form.
-    pub password: String,
+    /// The password's argon2 hash, in PHC form; none, when he signs in by an OpenID Connect provider.
+    pub password: Option<String>,
 }
 
 /// How often that failed, since it last succeeded.
@@ -50,6 +62,13 @@ pub fn find(session: &mut Session<'_>, id: i64) -> Result<Option<AccountRecord>>
     session.find(&select, values![id])?.map(|mut row| account(&mut row)).transpose()
 }
 
+/// The account of somebody whom an OpenID Connect provider knows.
+pub fn of_identity(session: &mut Session<'_>, identity: &Identity) -> Result<Option<AccountRecord>> {
+    let select = format!("SELECT {COLUMNS} FROM account WHERE issuer = $1 AND subject = $2");
+    let found = session.find(&select, values![&identity.issuer, &identity.subject])?;
+    found.map(|mut row| account(&mut row)).transpose()
+}
+
 /// All of them, in the order of their names.
 pub fn list(session: &mut Session<'_>) -> Result<Vec<AccountRecord>> {
     let rows = session.rows(&format!("SELECT {COLUMNS} FROM account ORDER BY folded"), values![])?;
@@ -72,6 +91,35 @@ pub fn add(
         values![id, name, folded, role, customer, password, now],
     )?;
     Ok(id)
+}
+
+/// Keeps a new account without a password, whose name is not taken.
+pub fn add_identity(
+    session: &mut Session<'_>,
+    (name, folded): (&str, &str),
+    role: &str,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<i64> {
+    let id = next_number(session, "account", "id")?;
+    session.execute(
+        "INSERT INTO account (id, name, folded, role, issuer, subject, created)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        values![id, name, folded, role, &identity.issuer, &identity.subject, now],
+    )?;
+    Ok(id)
+}
+
+/// Notes what somebody may do now.
+pub fn set_role(session: &mut Session<'_>, id: i64, role: &str) -> Result<()> {
+    session.execute("UPDATE account SET role = $2 WHERE id = $1", values![id, role]).map(drop)
+}
+
+/// Uses what can be used once, and says whether that was the first time. It is remembered until `ends`.
+pub fn use_once(session: &mut Session<'_>, mark: &[u8; 32], now: Timestamp, ends: Timestamp) -> Result<bool> {
+    session.execute("DELETE FROM openid_used WHERE ends <= $1", values![now])?;
+    let insert = "INSERT INTO openid_used (mark, ends) VALUES ($1, $2) ON CONFLICT (mark) DO NOTHING";
+    Ok(session.execute(insert, values![mark, ends])? == 1)
 }
 
 /// Gives an account another password; whoever is signed in as it is so no more.
@@ -144,7 +192,8 @@ pub fn end(session: &mut Session<'_>, hash: &[u8; 32]) -> Result<()> {
     session.execute("DELETE FROM portal_session WHERE hash = $1", values![hash]).map(drop)
 }
 
-fn end_all(session: &mut Session<'_>, account: i64) -> Result<()> {
+/// Ends every session of an account.
+pub fn end_all(session: &mut Session<'_>, account: i64) -> Result<()> {
     session.execute("DELETE FROM portal_session WHERE account = $1", values![account]).map(drop)
 }
 
@@ -154,11 +203,16 @@ fn account(row: &mut Row) -> Result<AccountRecord> {
         name: row.take()?,
         role: row.take()?,
         customer: row.take()?,
+        identity: identity(row.take()?, row.take()?),
         created: row.take()?,
         closed: row.take()?,
     })
 }
 
+fn identity(issuer: Option<String>, subject: Option<String>) -> Option<Identity> {
+    issuer.zip(subject).map(|(issuer, subject)| Identity { issuer, subject })
+}
+
 /// In the place of a known browser.
 pub const STRANGERS: &[u8] = &[];
-const COLUMNS: &str = "id, name, role, customer, created, closed";
+const COLUMNS: &str = "id, name, role, customer, issuer, subject, created, closed";

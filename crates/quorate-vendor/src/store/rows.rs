@@ -13,7 +13,7 @@ pub struct Table {
 }
 
 /// The tables, each behind those to which its rows refer.
-pub const TABLES: [Table; 18] = [
+pub const TABLES: [Table; 19] = [
     table("setting", &["name"]),
     table("catalog", &["number"]),
     table("customer", &["id"]),
@@ -26,6 +26,7 @@ pub const TABLES: [Table; 18] = [
     table("activation", &["id"]),
     table("token", &["id"]),
     table("account", &["id"]),
+    table("openid_used", &["mark"]),
     table("sign_in_failure", &["account", "device"]),
     table("portal_session", &["hash"]),
     table("answer", &["token", "name"]),

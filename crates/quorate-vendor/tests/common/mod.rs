@@ -6,6 +6,7 @@
 pub mod browser;
 #[path = "../../../quorate-host/tests/common/cluster.rs"]
 pub mod cluster;
+pub mod openid;
 pub mod people;
 pub mod place;
 pub mod web;

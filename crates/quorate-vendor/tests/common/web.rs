@@ -11,6 +11,7 @@ use reqwest::{Method, Response};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
+use tokio::net::TcpListener;
 
 /// A running service and a client that trusts the vendor root alone.
 pub struct Web {
@@ -32,13 +33,17 @@ impl Web {
 
     /// The same, with a telephone line when there is a secret for it.
     pub async fn serve_with(service: Service, telephone: Option<Secret>) -> Self {
+        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        Self::serve_beside(service, Beside { telephone, ..Beside::default() }, listener).await
+    }
+
+    /// The same, with whatever it does besides, where somebody listens already.
+    pub async fn serve_beside(service: Service, beside: Beside, listener: TcpListener) -> Self {
         let root = service.authority().root().clone();
         let name = service.service_name().unwrap();
         let tls = service.authority().service_tls(&name, Clock::system().now()).unwrap();
-        let listener = server::listen((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let never = std::future::pending();
-        let beside = Beside { telephone, ..Beside::default() };
         tokio::spawn(quorate_vendor::command::serve_with(service, beside, tls, listener, never));
         Self { address, client: client_of(&root), root }
     }
@@ -72,18 +77,26 @@ pub fn client_of(root: &VendorRoot) -> reqwest::Client {
 pub fn client_that_stays(root: &VendorRoot) -> reqwest::Client {
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
-    builder(roots).redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    stays(roots)
+}
+
+/// A client that trusts these roots and follows no redirect; it speaks TLS 1.2 as well, as browsers do.
+pub fn stays(roots: RootCertStore) -> reqwest::Client {
+    builder(roots, rustls::DEFAULT_VERSIONS).redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 /// A client that trusts these roots.
 pub fn client(roots: RootCertStore) -> reqwest::Client {
-    builder(roots).build().unwrap()
+    builder(roots, &[&rustls::version::TLS13]).build().unwrap()
 }
 
-fn builder(roots: RootCertStore) -> reqwest::ClientBuilder {
+fn builder(
+    roots: RootCertStore,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> reqwest::ClientBuilder {
     let provider = rustls::crypto::aws_lc_rs::default_provider().into();
     let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();

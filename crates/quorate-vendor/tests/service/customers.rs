@@ -80,10 +80,7 @@ fn a_file_of_customers_is_taken_whole_or_not_at_all() {
             b"name,note\nNorthwind\nfine,\n",
             "nothing of new.csv was taken: line 2: it has 1 fields, not 2",
         );
-        refused(
-            b"name\nfine\n\xff\xfe\n",
-            "nothing of new.csv was taken: line 3: it is not UTF-8",
-        );
+        refused(b"name\nfine\n\xff\xfe\n", "nothing of new.csv was taken: line 3: it is not UTF-8");
         refused(b"name\n", "new.csv has no rows");
         refused(b"", "new.csv has no rows");
         let many: String = (0..12).fold("name\n".to_owned(), |csv, _| csv + "\"\"\n");

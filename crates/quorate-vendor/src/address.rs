@@ -1,0 +1,50 @@
+//! URLs of others that the service asks or tells something: what goes there is secret or signed, so it goes by HTTPS,
+//! or stays on this machine.
+
+use std::net::IpAddr;
+
+/// What is wrong with a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It holds a user's name.
+    Name,
+    /// It is too long, or holds spaces.
+    Characters,
+    /// What goes there could be read on its way.
+    Plain,
+    /// It is none.
+    None,
+}
+
+/// Finds out whether something may be sent to a URL.
+pub(crate) fn check(url: &str) -> Result<(), Flaw> {
+    if url.contains('@') {
+        return Err(Flaw::Name);
+    }
+    if url.len() > 2_000 || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Flaw::Characters);
+    }
+    match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) if !host(rest).is_empty() => Ok(()),
+        (_, Some(_)) if is_here(url) => Ok(()),
+        (_, Some(_)) => Err(Flaw::Plain),
+        _ => Err(Flaw::None),
+    }
+}
+
+/// Whether a URL without TLS leads to this machine.
+pub(crate) fn is_here(url: &str) -> bool {
+    url.strip_prefix("http://").is_some_and(|rest| {
+        let host = host(rest).trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// The host in what follows the scheme.
+fn host(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
