@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
-use quorate_edge::https::{Poster, is_here};
+use quorate_edge::https::Poster;
 use quorate_edge::random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
