@@ -121,6 +121,8 @@ fn a_vendor_moves_from_one_database_to_the_other_and_back() {
     let (from, cluster) = (Place::in_sqlite(), Cluster::start());
     let service = from.service();
     let (token, access, session) = fill(&service);
+    // Of a sign-in by a provider, which takes a provider.
+    from.meddle("INSERT INTO openid_used (mark, ends) VALUES (x'0102', 4000000000)");
     let kept = service.verify_audit(None).unwrap().unwrap();
 
     let file = from.path("sqlite.backup");
