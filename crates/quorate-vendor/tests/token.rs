@@ -6,7 +6,7 @@
 mod common;
 
 use common::web::client_of;
-use common::{Ran, installation_id, vendor_program};
+use common::{Ran, Running, installation_id, vendor_program};
 use quorate_core::Timestamp;
 use quorate_core::certificate::VendorRoot;
 use quorate_core::license_pack::LicensePack;
@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -226,7 +226,7 @@ fn a_service_that_runs_survives_its_token() {
 
     let mut serve = vendor_program(&machine.at("vendor"));
     serve.env("SOFTHSM2_CONF", machine.at("softhsm2.conf")).env("NO_COLOR", "1").stderr(Stdio::piped());
-    let mut serve = Served(serve.args(["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap());
+    let mut serve = Running(serve.args(["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap());
     let mut lines = BufReader::new(serve.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.find(|line| line.contains("is listening")).unwrap();
     let address = line.split("address=").nth(1).unwrap().trim().to_owned();
@@ -264,14 +264,4 @@ fn a_service_that_runs_survives_its_token() {
     machine.pin(PIN);
     let (status, body) = pack(6);
     assert!(status == 200, "{status} {body}");
-}
-
-/// A program that ends with the test.
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -20,7 +20,6 @@ use quorate_core::product_key::ProductKey;
 use quorate_edge::clock::Clock;
 use quorate_edge::https::Poster;
 use quorate_edge::server::{self, Limits};
-use quorate_edge::sql::Sql;
 use quorate_vendor::keys::NewLimits;
 use quorate_vendor::metrics::Metrics;
 use quorate_vendor::service::Service;
@@ -32,7 +31,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -214,23 +213,10 @@ fn a_look_that_finds_nothing_takes_no_turn() {
         service.add_webhook("http://127.0.0.1:9/", &BTreeSet::from(Event::ALL)).unwrap();
         let poster = Poster::new(&Clock::system()).unwrap();
         let mut courier = Courier::new(service, poster);
-        let ((began, begun), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                let sql = Sql::open(&place.database, "test").unwrap();
-                sql.change(|_| {
-                    began.send(()).unwrap();
-                    let _ = ended.recv();
-                    Ok(())
-                })
-                .unwrap();
-            });
-            begun.recv().unwrap();
-            let looked = runtime
-                .block_on(async { tokio::time::timeout(Duration::from_secs(5), courier.take_up()).await });
-            drop(end);
-            assert_eq!(looked.expect("it waits for its turn").unwrap(), 0);
+        let looked = place.during_a_turn(|| {
+            runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), courier.take_up()).await })
         });
+        assert_eq!(looked.expect("it waits for its turn").unwrap(), 0);
     });
 }
 

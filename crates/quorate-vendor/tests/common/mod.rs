@@ -17,7 +17,7 @@ use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_edge::clock::Clock;
 use quorate_vendor::service::Service;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use tempfile::TempDir;
 
 /// A vendor's directories.
@@ -107,6 +107,16 @@ pub fn vendor_program(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-vendor"));
     command.env_remove("QUORATE_VENDOR_DIR").env_remove("QUORATE_LOG").arg("--dir").arg(directory);
     command
+}
+
+/// A program that ends with the test, also when that fails.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a machine on which this key is installed shows.

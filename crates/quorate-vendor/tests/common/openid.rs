@@ -175,3 +175,8 @@ pub fn shown(page: &str) -> Option<(String, String, String)> {
     };
     Some((code.to_owned(), plain(what), plain(next)))
 }
+
+/// Runs a test that asks a service of its own.
+pub fn on_the_network(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(test);
+}

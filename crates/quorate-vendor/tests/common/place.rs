@@ -4,12 +4,13 @@ use super::EXAMPLE;
 use super::cluster::Cluster;
 use quorate_core::product_key::ProductKey;
 use quorate_edge::clock::Clock;
-use quorate_edge::sql::Location;
+use quorate_edge::sql::{Location, Sql};
 use quorate_vendor::authority::Directories;
 use quorate_vendor::keys::Issue;
 use quorate_vendor::products;
 use quorate_vendor::service::{self, Service, Vendor};
 use std::path::PathBuf;
+use std::sync::mpsc;
 use tempfile::TempDir;
 
 /// A vendor that has been set up with the products of the shipped example.
@@ -87,6 +88,26 @@ impl Place {
                 file.execute_batch(statement).map_err(|error| error.to_string())
             }
         }
+    }
+
+    /// Does something while somebody else has the turn at the database.
+    pub fn during_a_turn<T>(&self, work: impl FnOnce() -> T) -> T {
+        let ((began, begun), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let sql = Sql::open(&self.database, "test").unwrap();
+                sql.change(|_| {
+                    began.send(()).unwrap();
+                    let _ = ended.recv();
+                    Ok(())
+                })
+                .unwrap();
+            });
+            begun.recv().unwrap();
+            let done = work();
+            drop(end);
+            done
+        })
     }
 
     /// Takes away what keeps the audit log, as somebody who owns the database can.

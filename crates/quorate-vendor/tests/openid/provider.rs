@@ -1,6 +1,6 @@
 //! `oidc-provider` of npm, a certified provider, on the loopback.
 
-use super::common::openid::SECRET;
+use crate::common::openid::SECRET;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

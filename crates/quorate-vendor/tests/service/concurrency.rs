@@ -11,10 +11,8 @@ use quorate_core::Code;
 use quorate_core::hardware::HardwareId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::key_activation::KeyActivationRequest;
-use quorate_edge::sql::Sql;
 use quorate_vendor::keys::NewLimits;
 use std::collections::BTreeSet;
-use std::sync::mpsc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -126,18 +124,7 @@ fn a_request_that_is_cancelled_gives_its_place_back() {
             .collect();
         // So often that any place that was lost would be missed.
         for _ in 0..3 {
-            let ((began, begun), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    let sql = Sql::open(&place.database, "test").unwrap();
-                    sql.change(|_| {
-                        began.send(()).unwrap();
-                        let _ = ended.recv();
-                        Ok(())
-                    })
-                    .unwrap();
-                });
-                begun.recv().unwrap();
+            place.during_a_turn(|| {
                 runtime.block_on(async {
                     // More than there are places; each waits for a turn, or for a place to wait in.
                     let mut asked = JoinSet::new();
@@ -151,7 +138,6 @@ fn a_request_that_is_cancelled_gives_its_place_back() {
                     // They are gone, and what they have begun still has every place.
                     assert!(catalog(Duration::from_millis(300)).await.unwrap_err().is_timeout());
                 });
-                drop(end);
             });
             runtime.block_on(async {
                 assert_eq!(catalog(Duration::from_secs(20)).await.unwrap().status(), 200);
