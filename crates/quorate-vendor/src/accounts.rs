@@ -10,7 +10,7 @@ use crate::access::{Access, Scope};
 use crate::customers;
 use crate::device::DeviceToken;
 use crate::openid::{self, Person};
-use crate::service::{Actor, Service};
+use crate::service::{Actor, Service, Turn};
 use crate::store::accounts::{self, AccountRecord, Failures};
 use crate::store::customers::folded;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
@@ -110,6 +110,10 @@ impl SessionToken {
         Self(Zeroizing::new(text.to_owned()))
     }
 
+    fn make() -> Self {
+        Self(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())))
+    }
+
     /// As it is put into the cookie.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -168,19 +172,30 @@ impl Service {
     /// Gives somebody another password, made here when none is given; he has to sign in again.
     pub fn set_password(&self, name: &str, password: Option<&str>) -> Result<Option<Zeroizing<String>>> {
         let (hash, made) = hashed(password)?;
-        self.change(|turn| {
-            let (account, _) = known(accounts::named(turn.session, &folded(name))?, name)?;
-            if account.identity.is_some() {
-                return Err(Error::new(
-                    Code::RequestInvalid,
-                    format!("{} signs in by OpenID Connect and has no password here", account.name),
-                    "change the password at the provider; `quorate-vendor user close` keeps somebody out",
-                ));
-            }
-            accounts::set_password(turn.session, account.id, &hash)?;
-            turn.note("user.password", &account.name, serde_json::json!({}))
-        })?;
+        self.change(|turn| give_password(turn, name, &hash))?;
         Ok(made)
+    }
+
+    /// Somebody gives himself another password from this browser. He has to know the old one, as who has found an open
+    /// browser does not, and stays signed in there alone.
+    pub fn change_password(
+        &self,
+        device: Option<&DeviceToken>,
+        name: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(SessionToken, DeviceToken)> {
+        let (proof, _) = self.sign_in_from(device, name, old)?;
+        self.sign_out(&proof)?;
+        let (hash, _) = hashed(Some(new))?;
+        let token = SessionToken::make();
+        // In one turn: nobody's guesses come between the new password and the session.
+        let id = self.change(|turn| {
+            let id = give_password(turn, name, &hash)?;
+            accounts::begin(turn.session, &self::hash(&token.0), id, turn.now, SESSION.after(turn.now))?;
+            Ok(id)
+        })?;
+        Ok((token, DeviceToken::make(id, &hash)))
     }
 
     /// Closes an account, or opens it again.
@@ -215,7 +230,7 @@ impl Service {
         let hash = found.as_ref().and_then(|(_, proof)| proof.password.as_deref()).unwrap_or(&NOBODY);
         let right = argon2::PasswordHash::new(hash)
             .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
-        let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
+        let token = SessionToken::make();
         let now = self.clock.now();
         let signed_in = self.sql.change(|session| {
             // The account may have changed while the password was verified.
@@ -226,6 +241,9 @@ impl Service {
             let device = known.as_ref().map_or(accounts::STRANGERS, |device| device.as_slice());
             let id = account.as_ref().map_or(NOBODYS, |(account, _)| account.id);
             let failures = accounts::failures(session, id, device)?;
+            // A year of mistyping now and then is no guessing.
+            let past = failures.last.is_some_and(|last| FORGIVEN.after(last) <= now);
+            let failures = if past { Failures::default() } else { failures };
             let again = failures.last.map(|last| PAUSE.after(last));
             let waits = failures.count >= FAILURES && again.is_some_and(|again| again > now);
             let account = account.and_then(|(account, proof)| {
@@ -253,7 +271,7 @@ impl Service {
                 "the name or the password is wrong",
                 format!(
                     "try again; after {FAILURES} wrong passwords a name is closed for {PAUSE}, except in browsers in which \
-                     it has signed in before; an admin of the vendor can give a new password"
+                     it was the last to sign in; an admin of the vendor can give a new password"
                 ),
             )
         })
@@ -263,7 +281,7 @@ impl Service {
     /// What he may do is what the provider says now, in all of his sessions.
     pub fn sign_in_by_openid(&self, person: &Person, mark: &[u8; 32]) -> Result<SessionToken> {
         let Person { identity, called, role, .. } = person;
-        let token = SessionToken(Zeroizing::new(BASE64URL.encode(random::bytes::<32>())));
+        let token = SessionToken::make();
         self.by(Actor::named("OpenID Connect")).change(|turn| {
             if !accounts::use_once(turn.session, mark, turn.now, openid::LASTS.after(turn.now))? {
                 return Ok(Err(openid::over()));
@@ -338,6 +356,21 @@ pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control)
 }
 
+/// Gives somebody another password; he is signed in nowhere then.
+fn give_password(turn: &mut Turn<'_, '_>, name: &str, hash: &str) -> Result<i64> {
+    let (account, _) = known(accounts::named(turn.session, &folded(name))?, name)?;
+    if account.identity.is_some() {
+        return Err(Error::new(
+            Code::RequestInvalid,
+            format!("{} signs in by OpenID Connect and has no password here", account.name),
+            "change the password at the provider; `quorate-vendor user close` keeps somebody out",
+        ));
+    }
+    accounts::set_password(turn.session, account.id, hash)?;
+    turn.note("user.password", &account.name, serde_json::json!({}))?;
+    Ok(account.id)
+}
+
 /// The hash of a password, and the password itself where it is made here.
 fn hashed(password: Option<&str>) -> Result<(String, Option<Zeroizing<String>>)> {
     let made = match password {
@@ -393,6 +426,8 @@ const NOBODYS: i64 = 0;
 /// So many wrong passwords are a person's own.
 const FAILURES: u32 = 10;
 const PAUSE: Interval = Interval::minutes(5);
+/// So long after the last one, all are forgiven.
+const FORGIVEN: Interval = Interval::days(1);
 /// Of a browser that is used no more, so long is remembered that it was wrong.
 const KEPT: Interval = Interval::days(30);
 /// A working day.

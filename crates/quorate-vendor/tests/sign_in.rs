@@ -93,6 +93,41 @@ fn can(service: &Service, device: Option<&DeviceToken>, name: &str) -> bool {
     service.sign_in_from(device, name, PASSWORD).is_ok()
 }
 
+/// Wrong ones that lie a day back are no guesses; ten of one day are.
+#[test]
+fn mistyping_now_and_then_is_forgiven() {
+    on_two_replicas(|place, one, _| {
+        for _ in 0..9 {
+            one.sign_in("alice", "typo").unwrap_err();
+        }
+        let next_day = place.service_at(Clock::new(|| Interval::hours(25).after(Timestamp::now())));
+        next_day.sign_in("alice", "typo").unwrap_err();
+        assert!(can(&next_day, None, "alice"), "the tenth of two days");
+        guess(&next_day, None, "alice");
+        assert!(!can(&next_day, None, "alice"));
+    });
+}
+
+#[test]
+fn who_changes_his_password_stays_signed_in_there_alone() {
+    on_two_replicas(|_, one, other| {
+        let (before, device) = one.sign_in_from(None, "alice", PASSWORD).unwrap();
+        let new = "another good password";
+        let refused =
+            |old: &str, new: &str| one.change_password(Some(&device), "alice", old, new).unwrap_err();
+        assert_eq!(refused("guess", new).code, Code::SignInFailed);
+        assert_eq!(refused(PASSWORD, "short").what, "the password has 5 characters");
+        assert!(other.signed_in(&before).is_ok() && can(other, None, "alice"), "nothing has changed");
+        // Strangers have closed the name meanwhile.
+        guess(other, None, "alice");
+        let (session, device) = one.change_password(Some(&device), "alice", PASSWORD, new).unwrap();
+        assert_eq!(other.signed_in(&session).unwrap().account.name, "alice");
+        assert!(other.signed_in(&before).is_err());
+        guess(other, None, "alice");
+        assert!(other.sign_in_from(Some(&device), "alice", new).is_ok(), "the browser is known");
+    });
+}
+
 /// The service as two replicas on one database.
 fn on_two_replicas(test: impl Fn(&Place, &Service, &Service)) {
     in_both(|place| {

@@ -245,13 +245,7 @@ pub async fn password(State(web): State<Web>, headers: HeaderMap, posted: Posted
     let Posted { visitor, form, .. } = posted;
     let (name, actor) = (visitor.signed_in.account.name.clone(), visitor.signed_in.access.actor.clone());
     let changed = web
-        .ask(move |service| {
-            // Who has found an open browser does not know it.
-            let (proof, _) = service.sign_in_from(device.as_ref(), &name, &form.old)?;
-            service.sign_out(&proof)?;
-            service.by(actor).set_password(&name, Some(&form.new))?;
-            service.sign_in_from(None, &name, &form.new)
-        })
+        .ask(move |service| service.by(actor).change_password(device.as_ref(), &name, &form.old, &form.new))
         .await;
     match changed {
         Ok(given) => Ok((set_cookies(&given), Redirect::to("/")).into_response()),
