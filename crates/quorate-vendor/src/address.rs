@@ -1,7 +1,7 @@
 //! URLs of others that the service asks or tells something: what goes there is secret or signed, so it goes by HTTPS,
 //! or stays on this machine.
 
-use std::net::IpAddr;
+use quorate_edge::https;
 
 /// What is wrong with a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,7 @@ pub(crate) fn check(url: &str) -> Result<(), Flaw> {
 
 /// Whether a URL without TLS leads to this machine.
 pub(crate) fn is_here(url: &str) -> bool {
-    url.strip_prefix("http://").is_some_and(|rest| {
-        let host = host(rest).trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
+    url.starts_with("http://") && https::is_here(url)
 }
 
 /// The host in what follows the scheme.
