@@ -6,7 +6,7 @@
 //! off or changed is no backup.
 
 use crate::authority::Authority;
-use crate::service::Service;
+use crate::service::{self, Service};
 use crate::store::{self, rows};
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -60,8 +60,10 @@ fn add_rows<W: Write>(session: &mut Session<'_>, archive: &mut Archive<'_, W>) -
             archive.add(&format!("{ROWS}{part:06}-{}", table.name), &full.text)
         };
         rows::each(session, table, &columns, &mut |page| {
-            page.iter().for_each(|row| lines.add(row));
-            flush(&mut lines, PART)
+            page.iter().try_for_each(|row| {
+                lines.add(row);
+                flush(&mut lines, PART)
+            })
         })?;
         flush(&mut lines, 0)?;
     }
@@ -72,6 +74,13 @@ fn add_rows<W: Write>(session: &mut Session<'_>, archive: &mut Archive<'_, W>) -
 pub fn restore(directory: &Path, database: &Location, from: &Path, clock: &Clock) -> Result<()> {
     // The whole of it is read before anything is written.
     let contents = Contents::of(from)?;
+    let mut made = Made::default();
+    if !directory.exists() {
+        made.directory = Some(directory.to_owned());
+    }
+    files::make_private_directory(directory)?;
+    // Nobody else sets a vendor up here meanwhile.
+    let _alone = service::lock(directory)?;
     match (&contents.rows, database) {
         (None, Location::File(_)) => {
             return Err(Error::new(
@@ -88,11 +97,6 @@ pub fn restore(directory: &Path, database: &Location, from: &Path, clock: &Clock
     }
     refuse_if_there(contents.files.iter().map(|name| directory.join(name)))?;
 
-    let mut made = Made::default();
-    if !directory.exists() {
-        made.directory = Some(directory.to_owned());
-    }
-    files::make_private_directory(directory)?;
     each_entry(from, &mut |name, content| {
         if name.starts_with(ROWS) || name == END {
             return Ok(());
@@ -162,7 +166,7 @@ impl Contents {
             }
             sum.add(name, content);
             if name.starts_with(ROWS) {
-                lines += content.iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
+                lines += content.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1) as u64;
             } else if Authority::FILES.contains(&name) {
                 names.push(name.to_owned());
             } else {
@@ -342,7 +346,10 @@ impl Drop for Made {
         for path in &self.files {
             let _ = std::fs::remove_file(path);
         }
-        let _ = self.directory.as_ref().map(std::fs::remove_dir);
+        if let Some(directory) = &self.directory {
+            let _ = std::fs::remove_file(directory.join(service::LOCK));
+            let _ = std::fs::remove_dir(directory);
+        }
     }
 }
 

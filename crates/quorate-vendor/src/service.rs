@@ -121,7 +121,7 @@ impl Service {
         service_host(&vendor.url)?;
         directories.check()?;
         files::make_private_directory(&directories.service)?;
-        let _alone = files::lock(&directories.service.join(LOCK))?;
+        let _alone = lock(&directories.service)?;
         let mut made = directories.files();
         if let Location::File(database) = database {
             // A journal that is left over would be taken for the new database's own.
@@ -290,6 +290,11 @@ impl Service {
     }
 }
 
+/// Waits until nobody else sets a vendor up in this directory; nobody does until the result is dropped.
+pub(crate) fn lock(directory: &Path) -> Result<std::fs::File> {
+    files::lock(&directory.join(LOCK))
+}
+
 /// The database in the vendor's own directory.
 pub fn own_database(directory: &Path) -> Location {
     Location::File(directory.join(DATABASE))
@@ -318,7 +323,7 @@ fn service_host(url: &str) -> Result<String> {
 
 /// The database in the vendor's own directory.
 const DATABASE: &str = "vendor.db";
-const LOCK: &str = "vendor.lock";
+pub(crate) const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";
 const URL: &str = "url";

@@ -18,6 +18,7 @@ pub mod tokens;
 pub mod webhooks;
 
 use quorate_core::{Code, Error, Result};
+use quorate_edge::database::Database;
 use quorate_edge::files;
 use quorate_edge::sql::{Location, Session, Sql, values};
 use std::path::Path;
@@ -52,6 +53,8 @@ pub fn create_filled(location: &Location, fill: impl FnOnce(&mut Session<'_>) ->
     let new_location = Location::File(new.clone());
     Sql::create(&new_location, PROGRAM, SCHEMA, |_| Ok(()))
         .and_then(|()| Sql::open(&new_location, PROGRAM)?.change(fill))
+        // Only the file itself is put in its place; that not all could be moved into it is told here alone.
+        .and_then(|()| Database::open(&new)?.close_alone())
         .and_then(|()| files::put_in_place(&new, path))
         .inspect_err(|_| gone())
 }

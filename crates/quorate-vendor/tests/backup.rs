@@ -53,7 +53,9 @@ fn a_backup_holds_the_vendor_whole() {
     std::fs::write(beside.join("vendor.db-wal"), "old").unwrap();
     let ran = Ran::from(vendor_program(&beside).args(["restore", file_name]));
     assert!(ran.err.contains("vendor.db-wal is there already"), "{ran:?}");
-    assert_eq!(std::fs::read_dir(&beside).unwrap().count(), 1);
+    let left: BTreeSet<_> =
+        std::fs::read_dir(&beside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, BTreeSet::from(["vendor.db-wal", "vendor.lock"].map(Into::into)));
 
     // Whatever else is given is refused, and nothing is written.
     let whole = std::fs::read(&file).unwrap();
@@ -171,6 +173,45 @@ fn a_vendor_moves_from_one_database_to_the_other_and_back() {
     }
 }
 
+/// Who comes second finds a vendor there, and takes nothing of it away.
+#[test]
+fn of_two_restores_at_once_one_is_done() {
+    let place = Place::in_sqlite();
+    let service = place.service();
+    service.issue_few(&Issue::of(MAKS, 500)).unwrap();
+    let file = place.path("vendor.backup");
+    backup::back_up(&service, &place.service_directory(), &file, true).unwrap();
+    for round in 0..5 {
+        let there = place.path(&format!("there-{round}"));
+        let restore = || backup::restore(&there, &service::own_database(&there), &file, &Clock::system());
+        let ended = std::thread::scope(|scope| {
+            let both = [scope.spawn(restore), scope.spawn(restore)];
+            both.map(|one| one.join().unwrap())
+        });
+        let refused: Vec<_> = ended.iter().filter_map(|one| one.as_ref().err()).collect();
+        assert!(refused.len() == 1 && refused[0].code == Code::AlreadyThere, "{ended:?}");
+        let restored = Service::open(&there, Clock::system()).unwrap();
+        restored.check().unwrap();
+        assert_eq!(restored.keys(&Default::default(), 1_000).unwrap().len(), 500);
+    }
+}
+
+/// An entry is what a restore holds in memory.
+#[test]
+fn entries_are_small_however_large_the_rows() {
+    let place = Place::in_sqlite();
+    place.meddle(
+        "WITH RECURSIVE number (n) AS (VALUES (2) UNION ALL SELECT n + 1 FROM number WHERE n < 40)
+         INSERT INTO catalog SELECT n, replace(hex(zeroblob(100000)), '00', 'ab'), 0 FROM number",
+    );
+    let file = place.path("vendor.backup");
+    backup::back_up(&place.service(), &place.service_directory(), &file, true).unwrap();
+    let mut archive = tar::Archive::new(std::fs::File::open(&file).unwrap());
+    let sizes: Vec<u64> = archive.entries().unwrap().map(|entry| entry.unwrap().size()).collect();
+    assert!(sizes.iter().sum::<u64>() > 7_500_000, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size < 1_500_000), "{sizes:?}");
+}
+
 /// A table that is forgotten here would be lost with the next restore.
 #[test]
 fn every_table_is_in_a_backup() {
@@ -224,6 +265,7 @@ fn a_restore_that_fails_leaves_nothing() {
                 assert!(error.what.contains(what), "{error}");
                 assert_eq!(elsewhere.exists(), directory_is_there);
                 if directory_is_there {
+                    std::fs::remove_file(elsewhere.join("vendor.lock")).unwrap();
                     assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
                     std::fs::remove_dir(&elsewhere).unwrap();
                 }

@@ -275,6 +275,38 @@ fn a_set_up_that_failed_can_be_done_again() {
     assert!(failed > 5 && succeeded > 2, "{failed} failed, {succeeded} succeeded");
 }
 
+/// Wherever the space runs out, a restore brings back all or nothing, and says which.
+#[test]
+fn a_restore_without_space_is_no_restore() {
+    let vendor = Vendor::new();
+    vendor.run(&["key", "issue", "--group", "97", "--count", "900"]).succeeds();
+    let backup = vendor.path("vendor.backup");
+    vendor.run(&["backup", backup.to_str().unwrap()]).succeeds();
+    let (mut failed, mut succeeded) = (0, 0);
+    for kilobytes in (0..=630).step_by(15) {
+        let script = format!(
+            "dd if=/dev/zero of=\"$DISK/fill\" bs=1k count=$((640 - {kilobytes})) 2>/dev/null
+             export QUORATE_VENDOR_DIR=\"$DISK/vendor\"
+             tell \"$VENDOR\" restore '{}' | head -n1; rm \"$DISK/fill\"
+             if test -e \"$DISK/vendor\"; then ls \"$DISK/vendor\"; \"$VENDOR\" key list | wc -l; fi",
+            backup.display()
+        );
+        let ran = on_its_own_disk(&vendor, &script);
+        std::fs::remove_dir(vendor.path("disk")).unwrap();
+        if ran.err.is_empty() {
+            succeeded += 1;
+            let files = "ca.key.pem\nca.pem\nissuer.key.pem\nissuer.pem\nroot.pem\nvendor.db\nvendor.lock\n";
+            let out = ran.out.split_once('\n').unwrap().1;
+            assert_eq!(out, format!("{files}900\n"), "{kilobytes} KiB: {ran:?}");
+        } else {
+            failed += 1;
+            assert!(ran.err.starts_with("error Q603: "), "{kilobytes} KiB: {ran:?}");
+            assert_eq!(ran.out, "ended with 1\n", "{kilobytes} KiB");
+        }
+    }
+    assert!(failed > 5 && succeeded > 2, "{failed} failed, {succeeded} succeeded");
+}
+
 /// Runs a script for which `$DISK` is a disk of its own of 640 KiB, which `$VENDOR` uses; `$STATE` is the
 /// vendor's own directory, and `tell` runs a command and says how it ended.
 fn on_its_own_disk(vendor: &Vendor, script: &str) -> Ran {

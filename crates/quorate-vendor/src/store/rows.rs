@@ -10,12 +10,14 @@ pub struct Table {
     /// Its name.
     pub name: &'static str,
     key: &'static [&'static str],
+    /// How many of its rows are read at a time.
+    page: u32,
 }
 
 /// The tables, each behind those to which its rows refer.
 pub const TABLES: [Table; 19] = [
     table("setting", &["name"]),
-    table("catalog", &["number"]),
+    Table { page: FEW, ..table("catalog", &["number"]) },
     table("customer", &["id"]),
     table("key_serial", &["key_group"]),
     table("key_run", &["key_group", "first"]),
@@ -29,14 +31,14 @@ pub const TABLES: [Table; 19] = [
     table("openid_used", &["mark"]),
     table("sign_in_failure", &["account", "device"]),
     table("portal_session", &["hash"]),
-    table("answer", &["token", "name"]),
+    Table { page: FEW, ..table("answer", &["token", "name"]) },
     table("webhook", &["id"]),
     table("delivery", &["id"]),
     table("audit", &["number"]),
 ];
 
 const fn table(name: &'static str, key: &'static [&'static str]) -> Table {
-    Table { name, key }
+    Table { name, key, page: MANY }
 }
 
 /// The table of this name.
@@ -68,7 +70,7 @@ pub fn each(
             false => format!("WHERE ({key}) > ({})", numbers.join(", ")),
         };
         let (columns, name) = (columns.join(", "), table.name);
-        let select = format!("SELECT {columns} FROM {name} {behind} ORDER BY {key} LIMIT {PAGE}");
+        let select = format!("SELECT {columns} FROM {name} {behind} ORDER BY {key} LIMIT {}", table.page);
         let page: Vec<Vec<Value>> =
             session.rows(&select, &after)?.into_iter().map(Row::into_values).collect();
         let Some(last) = page.last() else { return Ok(()) };
@@ -96,5 +98,7 @@ fn unknown(table: &str) -> Error {
     )
 }
 
-/// Rows that are read at a time.
-const PAGE: u32 = 1_000;
+/// Of small rows.
+const MANY: u32 = 1_000;
+/// Of rows that may be a whole document.
+const FEW: u32 = 20;
