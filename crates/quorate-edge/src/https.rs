@@ -96,9 +96,7 @@ impl ServiceClient {
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(30))
             .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
-        // reqwest does not know this usual way to say "none at all".
-        let everything = |name| std::env::var(name).is_ok_and(|value| value.trim() == "*");
-        if proxy.is_none() && ["NO_PROXY", "no_proxy"].into_iter().any(everything) {
+        if proxy.is_none() && no_proxy_at_all() {
             builder = builder.no_proxy();
         }
         if let Some(proxy) = proxy {
@@ -201,31 +199,46 @@ impl ServiceClient {
     }
 }
 
-/// Sends messages to whatever URLs somebody has chosen: to this very machine directly, to others through the proxy that
-/// the environment names.
-///
-/// Receivers are of others, who often speak nothing newer than TLS 1.2, so that is taken as well.
+/// The way to services of others: to this very machine directly, elsewhere through the proxy that the environment names.
+/// Follows no redirect. What others have set up often speaks nothing newer than TLS 1.2, so that is taken as well.
 #[derive(Clone, Debug)]
-pub struct Poster {
+struct Others {
     usual: reqwest::Client,
     here: reqwest::Client,
 }
 
-impl Poster {
-    /// Trusts what this machine trusts; follows no redirect.
-    pub fn new(clock: &Clock) -> Result<Self> {
-        let tls = tls(roots([]).map_err(no_client)?, rustls::DEFAULT_VERSIONS, clock)?;
+impl Others {
+    fn new(trusted: rustls::RootCertStore, patience: Duration, clock: &Clock) -> Result<Self> {
+        let tls = tls(trusted, rustls::DEFAULT_VERSIONS, clock)?;
         let builder = || {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
-                .connect_timeout(Duration::from_secs(5))
-                .timeout(Duration::from_secs(10))
+                .connect_timeout(patience / 2)
+                .timeout(patience)
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")))
         };
-        let built = |builder: reqwest::ClientBuilder| builder.build().map_err(no_client);
+        let usual = if no_proxy_at_all() { builder().no_proxy() } else { builder() };
         // A proxy has a loopback of its own, and would read what goes there in plain HTTP.
-        Ok(Self { usual: built(builder())?, here: built(builder().no_proxy())? })
+        Ok(Self {
+            usual: usual.build().map_err(no_client)?,
+            here: builder().no_proxy().build().map_err(no_client)?,
+        })
+    }
+
+    fn to(&self, url: &str) -> &reqwest::Client {
+        if is_here(url) { &self.here } else { &self.usual }
+    }
+}
+
+/// Sends messages to whatever URLs somebody has chosen.
+#[derive(Clone, Debug)]
+pub struct Poster(Others);
+
+impl Poster {
+    /// Trusts what this machine trusts.
+    pub fn new(clock: &Clock) -> Result<Self> {
+        Others::new(roots([]).map_err(no_client)?, Duration::from_secs(10), clock).map(Self)
     }
 
     /// Posts JSON with headers, and says with which status it was answered, or why it was not.
@@ -235,13 +248,18 @@ impl Poster {
         headers: impl IntoIterator<Item = (&'static str, String)>,
         body: String,
     ) -> std::result::Result<u16, String> {
-        let client = if is_here(url) { &self.here } else { &self.usual };
-        let mut request = client.post(url).header("content-type", "application/json").body(body);
+        let mut request = self.0.to(url).post(url).header("content-type", "application/json").body(body);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         request.send().await.map(|answer| answer.status().as_u16()).map_err(|error| innermost(&error))
     }
+}
+
+/// Whether the environment has this usual way to say "no proxy at all", which reqwest heeds for names alone.
+fn no_proxy_at_all() -> bool {
+    let everything = |name| std::env::var(name).is_ok_and(|value| value.trim() == "*");
+    ["NO_PROXY", "no_proxy"].into_iter().any(everything)
 }
 
 /// Whether a URL leads to this very machine, by its words.
@@ -253,9 +271,9 @@ pub fn is_here(url: &str) -> bool {
     })
 }
 
-/// Asks a service of somebody else's for small documents, through the proxy that the environment names.
+/// Asks a service of somebody else's for small documents.
 #[derive(Clone, Debug)]
-pub struct Inquirer(reqwest::Client);
+pub struct Inquirer(Others);
 
 /// A request of an [`Inquirer`].
 pub enum Inquiry<'a> {
@@ -266,9 +284,8 @@ pub enum Inquiry<'a> {
 }
 
 impl Inquirer {
-    /// Trusts what this machine trusts, and these certificates; follows no redirect. Of TLS it takes version 1.2 as
-    /// well: whom it asks, others have set up. `here` says that the service is on this machine, behind no proxy.
-    pub fn new(trusted: Vec<CertificateDer<'static>>, here: bool, clock: &Clock) -> Result<Self> {
+    /// Trusts what this machine trusts, and these certificates.
+    pub fn new(trusted: Vec<CertificateDer<'static>>, clock: &Clock) -> Result<Self> {
         let trusted = roots(trusted).map_err(|error| {
             Error::new(
                 Code::DocumentInvalid,
@@ -276,16 +293,7 @@ impl Inquirer {
                 "give certificates of authorities, in PEM",
             )
         })?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(trusted, rustls::DEFAULT_VERSIONS, clock)?)
-            .connect_timeout(Duration::from_secs(3))
-            .timeout(Duration::from_secs(5))
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")));
-        if here {
-            builder = builder.no_proxy();
-        }
-        builder.build().map(Self).map_err(no_client)
+        Others::new(trusted, Duration::from_secs(5), clock).map(Self)
     }
 
     /// The status and the body of the answer, or why there is none.
@@ -295,10 +303,11 @@ impl Inquirer {
         inquiry: Inquiry<'_>,
     ) -> std::result::Result<(u16, Zeroizing<Vec<u8>>), String> {
         let request = match inquiry {
-            Inquiry::Get(None) => self.0.get(url),
-            Inquiry::Get(Some(token)) => self.0.get(url).bearer_auth(token),
+            Inquiry::Get(None) => self.0.to(url).get(url),
+            Inquiry::Get(Some(token)) => self.0.to(url).get(url).bearer_auth(token),
             Inquiry::Post(form, who) => {
-                let request = self.0.post(url).header("content-type", "application/x-www-form-urlencoded");
+                let request =
+                    self.0.to(url).post(url).header("content-type", "application/x-www-form-urlencoded");
                 let request = request.body(form.as_bytes().to_vec());
                 match who {
                     Some((name, password)) => request.basic_auth(name, Some(password)),
@@ -362,7 +371,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
 /// What a small document never reaches.
 const LARGEST_ANSWER: usize = 512 * 1024;
-/// Of TLS between our own programs, and to whom they tell something.
+/// Of TLS between our own programs.
 const OURS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// What names a proxy in the environment.
 const PROXY_VARIABLES: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];

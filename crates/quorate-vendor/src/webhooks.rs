@@ -317,10 +317,10 @@ fn failed(error: &JoinError) -> Error {
 fn check_url(url: &str) -> Result<()> {
     address::check(url).map_err(|flaw| {
         let what = match flaw {
-            Flaw::Name => "the URL of the webhook holds a user's name",
+            Flaw::UserName => "the URL of the webhook holds a user's name",
             Flaw::Characters => "the URL of the webhook is too long, or holds spaces",
             Flaw::Plain => "the URL of the webhook is not https",
-            Flaw::None => "this is not the URL of a webhook",
+            Flaw::NoUrl => "this is not the URL of a webhook",
         };
         Error::new(Code::AddressInvalid, what, "write it as in \"https://shop.contoso.example/quorate\"")
     })

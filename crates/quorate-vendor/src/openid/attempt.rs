@@ -5,7 +5,7 @@
 //! what another began, and strangers who begin and begin leave nothing behind in the database. Once somebody has signed
 //! in with it, its [mark](Attempt::mark) is remembered there, so that it is done once.
 
-use super::LASTS;
+use super::{CLOCKS, LASTS};
 use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -97,8 +97,8 @@ impl Attempt {
     /// Whether it has taken too long; one of the future is none of ours.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         let now = now.as_second();
-        // Replicas have clocks of their own.
-        self.began > now.saturating_add(60) || now >= self.began.saturating_add(LASTS.as_seconds().into())
+        self.began > now.saturating_add(CLOCKS.as_seconds().into())
+            || now >= self.began.saturating_add(LASTS.as_seconds().into())
     }
 
     fn made(&self, what: &str) -> hmac::Tag {

@@ -103,10 +103,10 @@ impl Provider {
         Ok(Discovered { document, keys })
     }
 
-    /// A provider elsewhere names nothing on this machine.
+    /// A provider elsewhere names nothing on this machine that is asked without TLS.
     fn check(&self, url: &str, endpoint: &str) -> Result<()> {
         let sound = endpoint.is_ascii() && !endpoint.contains('#') && address::check(endpoint).is_ok();
-        match sound && (!address::is_here(endpoint) || address::is_here(&self.settings.issuer)) {
+        match sound && (!address::is_plain_here(endpoint) || address::is_plain_here(&self.settings.issuer)) {
             true => Ok(()),
             false => {
                 Err(self.no_provider(url, &format!("it names {}, which is no URL to use", quoted(endpoint))))

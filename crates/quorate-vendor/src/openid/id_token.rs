@@ -54,22 +54,31 @@ impl Claims {
         self.claims.get(name)?.as_str()
     }
 
-    /// The values of a claim that is a text or a list of texts. A name that is none of a claim may be a path: with
-    /// `realm_access.roles` that is the claim `roles` in `realm_access`.
+    /// Whether there is anything of a claim, be it an empty list.
+    pub fn says(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// The values of a claim that is a text or a list of texts.
     pub fn values(&self, name: &str) -> Vec<&str> {
-        // An address that nobody has verified is whatever somebody typed.
-        if name == "email" && self.claims.get("email_verified") != Some(&Value::Bool(true)) {
-            return Vec::new();
-        }
-        let found = self.claims.get(name).or_else(|| {
-            let (first, rest) = name.split_once('.')?;
-            rest.split('.').try_fold(self.claims.get(first)?, |value, part| value.get(part))
-        });
-        match found {
+        match self.find(name) {
             Some(Value::String(text)) => vec![text],
             Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// A name that is none of a claim may be a path: with `realm_access.roles` that is the claim `roles` in
+    /// `realm_access`.
+    fn find(&self, name: &str) -> Option<&Value> {
+        // An address that nobody has verified is whatever somebody typed.
+        if name == "email" && self.claims.get("email_verified") != Some(&Value::Bool(true)) {
+            return None;
+        }
+        self.claims.get(name).or_else(|| {
+            let (first, rest) = name.split_once('.')?;
+            rest.split('.').try_fold(self.claims.get(first)?, |value, part| value.get(part))
+        })
     }
 
     /// Takes what the userinfo endpoint says besides, if it speaks of the same person.
@@ -77,8 +86,12 @@ impl Claims {
         if said.get("sub").and_then(Value::as_str) != Some(&self.subject) {
             return false;
         }
+        // Of another address it says nothing that counts for the signed one.
+        let other_address = self.claims.get("email").is_some_and(|signed| said.get("email") != Some(signed));
         for (name, value) in said {
-            self.claims.entry(name).or_insert(value);
+            if !(other_address && name == "email_verified") {
+                self.claims.entry(name).or_insert(value);
+            }
         }
         true
     }

@@ -39,6 +39,8 @@ pub async fn complete(
     let to = attempt.as_ref().map(|attempt| attempt.to().to_owned()).unwrap_or_default();
     // With a field that comes twice, for instance, it is no answer to anything.
     let answer = answer.map(|Query(answer)| answer).unwrap_or_default();
+    // What is no answer to it leaves it: another window may be the one that is answered.
+    let used = attempt.as_ref().is_some_and(|attempt| answer.is_to(attempt));
     let completed = async {
         let provider = provider(&web)?;
         let attempt = attempt.ok_or_else(openid::over)?;
@@ -56,7 +58,11 @@ pub async fn complete(
         }
     };
     // An attempt is for one answer, whatever that says.
-    (AppendHeaders([(header::SET_COOKIE, format!("{COOKIE}=; {ATTEMPTS}; Max-Age=0"))]), page).into_response()
+    match used {
+        true => (AppendHeaders([(header::SET_COOKIE, format!("{COOKIE}=; {ATTEMPTS}; Max-Age=0"))]), page)
+            .into_response(),
+        false => page,
+    }
 }
 
 fn provider(web: &Web) -> Result<&Provider> {

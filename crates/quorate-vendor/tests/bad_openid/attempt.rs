@@ -129,6 +129,24 @@ fn an_answer_is_to_this_attempt_and_of_this_provider() {
     });
 }
 
+/// Somebody else's window, or another window, ends nothing.
+#[test]
+fn what_is_no_answer_to_an_attempt_leaves_it() {
+    let place = Place::in_sqlite();
+    on_the_network(async {
+        let fake = Fake::start().await;
+        let web = portal(&place, &fake).await;
+        let mut wanderer = Wanderer::new(&web);
+        let before = begin(&mut wanderer, &web).await.unwrap();
+        let there = begin(&mut wanderer, &web).await.unwrap();
+        for back in [back(&web, &before), web.url("/sign-in/openid/callback?state=x&code=y").parse().unwrap()]
+        {
+            assert_eq!(finish(&mut wanderer, &web, &back).await.unwrap_err().0, "Q710");
+        }
+        finish(&mut wanderer, &web, &back(&web, &there)).await.unwrap();
+    });
+}
+
 /// A provider that gives tokens for the same code again and again.
 #[test]
 fn an_attempt_is_used_once_whatever_the_provider_permits() {

@@ -190,6 +190,61 @@ fn what_the_token_endpoint_refuses_is_told_without_its_words() {
     });
 }
 
+/// Userinfo is for what the ID token leaves out, and no more.
+#[test]
+fn userinfo_that_is_down_matters_to_who_needs_it() {
+    let place = Place::in_sqlite();
+    on_the_network(async {
+        let fake = Fake::start().await;
+        let web = portal(&place, &fake).await;
+        fake.answers("/me", 503, "");
+        // All that is missing is what people call him.
+        fake.makes(|fake, mut claims| {
+            claims["preferred_username"] = Value::Null;
+            fake.sign(&claims)
+        });
+        let session = sign_in(&web).await.unwrap();
+        assert_eq!(place.ask(|service| service.signed_in(&session).unwrap().account.name), "1");
+        // Of groups it has said that there are none.
+        fake.makes(|fake, mut claims| {
+            claims["groups"] = json!([]);
+            fake.sign(&claims)
+        });
+        assert_eq!(sign_in(&web).await.unwrap_err().0, "Q709");
+        assert!(place.ask(|service| service.signed_in(&session).is_err()), "he has no role any more");
+        fake.makes(|fake, mut claims| {
+            claims.as_object_mut().unwrap().remove("groups");
+            fake.sign(&claims)
+        });
+        assert_eq!(sign_in(&web).await.unwrap_err().0, "Q707");
+    });
+}
+
+/// That one address is verified says nothing of another.
+#[test]
+fn an_address_is_verified_by_who_names_it() {
+    let place = Place::in_sqlite();
+    on_the_network(async {
+        let fake = Fake::start().await;
+        let web = Stand::new(&place).await.serve(&fake.issuer, "q", "claim = 'email'\n").await;
+        fake.makes(|fake, mut claims| {
+            claims["email"] = json!("bosses");
+            fake.sign(&claims)
+        });
+        let says = |email: &str, verified: bool| {
+            let said = json!({ "sub": "1", "email": email, "email_verified": verified });
+            fake.answers("/me", 200, said.to_string());
+        };
+        says("all", true);
+        assert_eq!(sign_in(&web).await.unwrap_err().0, "Q709");
+        says("bosses", false);
+        assert_eq!(sign_in(&web).await.unwrap_err().0, "Q709");
+        says("bosses", true);
+        let session = sign_in(&web).await.unwrap();
+        assert_eq!(place.ask(|service| service.signed_in(&session).unwrap().account.role), "admin");
+    });
+}
+
 /// Without a provider there is no way to it; with one that is down, a password is good still.
 #[test]
 fn passwords_are_taken_whatever_the_provider_does() {
