@@ -83,14 +83,14 @@ pub enum Grant {
 
 /// How far a key is used up, before one more activation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Before {
+pub struct UsedSoFar {
     /// On how many machines it is activated.
     pub machines: u32,
     /// How often on the one that asks; 0 when it is none of these.
     pub times: u32,
 }
 
-impl Before {
+impl UsedSoFar {
     /// On how many machines it is after one more activation.
     pub fn machines_then(self) -> u32 {
         self.machines.saturating_add(u32::from(self.times == 0))
@@ -98,7 +98,7 @@ impl Before {
 }
 
 /// Decides on one more activation.
-pub fn grant(group: &KeyGroup, key: KeyId, before: Before) -> Result<Grant> {
+pub fn grant(group: &KeyGroup, key: KeyId, before: UsedSoFar) -> Result<Grant> {
     match before.times {
         0 if before.machines < group.hosts => Ok(Grant::NewHost),
         0 => Err(Error::new(
@@ -135,9 +135,9 @@ mod tests {
         let group = products.key_group(96).unwrap();
         let key = KeyId::new(96, 4).unwrap();
         for machines in 0..6 {
-            assert_eq!(grant(group, key, Before { machines, times: 0 }), Ok(Grant::NewHost));
+            assert_eq!(grant(group, key, UsedSoFar { machines, times: 0 }), Ok(Grant::NewHost));
         }
-        let used_up = |times| Before { machines: 6, times };
+        let used_up = |times| UsedSoFar { machines: 6, times };
         let seventh = grant(group, key, used_up(0)).unwrap_err();
         assert_eq!(seventh.code, Code::HostsUsedUp);
         assert_eq!(seventh.what, "product key 00096-000-000004 is activated on 6 hosts; 6 are allowed");

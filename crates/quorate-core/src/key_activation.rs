@@ -9,7 +9,7 @@
 use crate::catalog::KeyGroup;
 use crate::error::plain;
 use crate::hardware::HardwareId;
-use crate::host_activation::Before;
+use crate::host_activation::UsedSoFar;
 use crate::identifier::VendorId;
 use crate::installation_id::InstallationId;
 use crate::product_key::{KeyId, Verifier};
@@ -63,7 +63,7 @@ pub struct KeyActivationResponse {
 }
 
 /// Decides on one more activation of a MAK or retail key; the same machine again is free, however often.
-pub fn grant(group: &KeyGroup, allowed: u32, key: KeyId, before: Before) -> Result<()> {
+pub fn grant(group: &KeyGroup, allowed: u32, key: KeyId, before: UsedSoFar) -> Result<()> {
     if before.times > 0 || before.machines < allowed {
         return Ok(());
     }
@@ -199,7 +199,7 @@ mod tests {
         let group = products.key_group(97).unwrap();
         let allowed = products.machines_allowed(group);
         assert_eq!(allowed, 50);
-        let grant = |machines, times| super::grant(group, allowed, key().id(), Before { machines, times });
+        let grant = |machines, times| super::grant(group, allowed, key().id(), UsedSoFar { machines, times });
         (0..50).for_each(|machines| grant(machines, 0).unwrap());
         let error = grant(50, 0).unwrap_err();
         assert_eq!(error.code, Code::MachinesUsedUp);

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::certificate::Role;
 use quorate_core::hardware::ShortHardwareId;
-use quorate_core::host_activation::{Before, HostActivationRequest, HostActivationResponse};
+use quorate_core::host_activation::{HostActivationRequest, HostActivationResponse, UsedSoFar};
 use quorate_core::key_activation::{KeyActivationRequest, KeyActivationResponse};
 use quorate_core::machine_license::MachineLicense;
 use quorate_core::product_key::{KeyId, Verifier};
@@ -38,7 +38,7 @@ impl Service {
             let chain = match activations::issued(turn.session, &installation_id, &hash)? {
                 Some(chain) => chain,
                 None => {
-                    let before = activations::before(turn.session, id, installation_id.hardware())?;
+                    let before = activations::used_so_far(turn.session, id, installation_id.hardware())?;
                     rights.grant(before)?;
                     let (entitlement, validity) =
                         (rights.entitlement(turn.now), rights.group.certificate_validity);
@@ -80,7 +80,7 @@ impl Service {
             let record = usable_key(turn.session, id)?;
             let rights =
                 Rights::of(&record, &self.catalog_in(turn.session)?.catalog)?.limited_to(Role::Machine)?;
-            let before = activations::before(turn.session, id, installation_id.hardware())?;
+            let before = activations::used_so_far(turn.session, id, installation_id.hardware())?;
             rights.grant(before)?;
             let license = self.authority.sign(&MachineLicense {
                 vendor: self.authority.vendor().clone(),
@@ -150,7 +150,7 @@ impl Service {
 pub(crate) fn keep(
     turn: &mut Turn<'_, '_>,
     rights: &Rights,
-    before: Before,
+    before: UsedSoFar,
     new: &NewActivation<'_>,
 ) -> Result<()> {
     activations::add(turn.session, new)?;

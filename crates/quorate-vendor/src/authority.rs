@@ -137,7 +137,20 @@ impl Authority {
         let ca = Issuer::from_ca_cert_der(&ca_certificate, ca_key)
             .map_err(|error| damaged(&directory.join(CA), &error))?;
         let (issuer, issuer_key) = certified_key(directory, ISSUER, ISSUER_KEY)?;
-        let documents = Signer::new(issuer_key.serialized_der(), &[issuer, ca_certificate.clone()]);
+        let chain = [issuer, ca_certificate.clone()];
+        // When it was made: that it ends is for those to say who read what it has signed.
+        let since = not_before(&chain[0]).map_err(|error| damaged(&directory.join(ISSUER), &error))?;
+        root.verify(&vendor, Role::Issuer, &chain, since).map_err(|_| {
+            Error::new(
+                Code::StoreDamaged,
+                format!(
+                    "{} is not of the vendor {vendor}, whose database this is",
+                    directory.join(ISSUER).display()
+                ),
+                "name the database that belongs to the directory, or restore the directory from a backup",
+            )
+        })?;
+        let documents = Signer::new(issuer_key.serialized_der(), &chain);
         Ok(Self { vendor, root, ca_certificate, ca, documents })
     }
 
@@ -408,6 +421,13 @@ fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
 fn key(path: &Path) -> Result<KeyPair> {
     let text = files::read_secret(path, "who has read it can sign as the vendor")?;
     KeyPair::from_pem(&text).map_err(|error| damaged(path, &error))
+}
+
+fn not_before(certificate: &CertificateDer<'_>) -> std::result::Result<Timestamp, String> {
+    let parsed = x509_cert::Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    let since = parsed.tbs_certificate().validity().not_before.to_unix_duration().as_secs();
+    let since = i64::try_from(since).ok().and_then(|since| Timestamp::from_second(since).ok());
+    since.ok_or_else(|| "it begins at no time".to_owned())
 }
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {

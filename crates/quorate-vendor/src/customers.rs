@@ -38,10 +38,10 @@ impl Service {
             }
         }
         self.change(|turn| {
-            for (folded, name) in customers::taken(turn.session, lines.keys())? {
-                bad.extend(lines.get(&folded).map(|line| (*line, already(&name).what)));
+            for (folded, customer) in customers::among(turn.session, lines.keys())? {
+                bad.extend(lines.get(&folded).map(|line| (*line, already(&customer.name).what)));
             }
-            refuse_lines(file, std::mem::take(&mut bad))?;
+            refuse_lines(file, bad)?;
             let names = new.iter().map(|(_, customer)| (customer.name.trim(), customer.note.trim()));
             customers::add(turn.session, names, turn.now)?;
             turn.note("customer.import", file, serde_json::json!({ "count": new.len() }))

@@ -7,8 +7,10 @@ use crate::once::Once;
 use crate::products::{channel, key_group};
 use crate::revocation;
 use crate::rights::{self, Rights};
-use crate::service::{Service, Turn};
+use crate::service::{Actor, Service, Turn};
+use crate::store;
 use crate::store::audit::hex;
+use crate::store::customers::folded;
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
 use aws_lc_rs::digest;
 use quorate_core::catalog::Channel;
@@ -18,7 +20,7 @@ use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::random;
 use quorate_edge::sql::Session;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use zeroize::Zeroizing;
 
@@ -209,7 +211,8 @@ impl Service {
             }
             Ok(true)
         };
-        while self.change(part)? {}
+        // It is nobody's doing who issues keys next.
+        while self.by(Actor::named("clean-up")).change(part)? {}
         Ok(())
     }
 
@@ -240,13 +243,9 @@ impl Service {
                 format!("write several files, of at most {MOST_ASSIGNED} rows each"),
             ));
         }
+        let names: BTreeSet<String> = rows.iter().map(|(_, row)| folded(&row.customer)).collect();
         // Before the turn: a customer stays when it is there.
-        let mut known = BTreeMap::new();
-        for (_, row) in &rows {
-            if !known.contains_key(&row.customer) {
-                known.insert(row.customer.clone(), self.customer_or_nobody(&row.customer)?);
-            }
-        }
+        let known = self.sql.read(|session| store::customers::among(session, &names))?;
         let (mut keys, mut bad, mut lines) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (line, row) in rows {
             let id = match row.key_id.parse::<KeyId>() {
@@ -259,33 +258,21 @@ impl Service {
             if let Some(first) = lines.insert(id, line) {
                 bad.push((line, format!("{id} is in line {first} already")));
             }
-            match &known[&row.customer] {
-                Ok(customer) => keys.push((id, *customer)),
-                Err(unknown) => bad.push((line, unknown.clone())),
+            match known.get(&folded(&row.customer)) {
+                Some(customer) => keys.push((id, Some(customer.id))),
+                None if row.customer.is_empty() => keys.push((id, None)),
+                None => bad.push((line, format!("there is no customer {:?}", row.customer))),
             }
         }
         self.change(|turn| {
-            let mut bad = std::mem::take(&mut bad);
             for id in keys::assign_all(turn.session, &keys)? {
                 bad.push((lines.get(&id).copied().unwrap_or_default(), unknown_key(id).what));
             }
             customers::refuse_lines(file, bad)?;
-            let detail = serde_json::json!({ "count": keys.len(), "sha-256": hex(digest::digest(&digest::SHA256, csv).as_ref()) });
-            turn.note("key.assign-file", file, detail)
+            let sum = hex(digest::digest(&digest::SHA256, csv).as_ref());
+            turn.note("key.assign-file", file, serde_json::json!({ "count": keys.len(), "sha-256": sum }))
         })?;
         Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
-    }
-
-    /// The customer of this name, or nobody where there is no name; or why there is none.
-    fn customer_or_nobody(&self, name: &str) -> Result<std::result::Result<Option<i64>, String>> {
-        if name.is_empty() {
-            return Ok(Ok(None));
-        }
-        match self.customer_named(name) {
-            Ok(customer) => Ok(Ok(Some(customer.id))),
-            Err(error) if error.code == Code::CustomerUnknown => Ok(Err(error.what)),
-            Err(error) => Err(error),
-        }
     }
 
     /// Changes how often a key may be activated.

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::catalog::Sku;
 use quorate_core::certificate::Role;
 use quorate_core::confirmation_id::ConfirmationId;
-use quorate_core::host_activation::Before;
+use quorate_core::host_activation::UsedSoFar;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
 use quorate_core::product_key::KeyId;
@@ -132,70 +132,17 @@ impl Service {
                 Some(slot) => {
                     if !activations::is_activated(turn.session, installation_id)? {
                         // The machine was released, and counts again.
-                        self.count(turn, &record, installation_id, &slot)?;
+                        count(turn, &rights, installation_id, &slot)?;
                     }
                     slot
                 }
-                None => self.give_slot(turn, &record, installation_id)?,
+                None => give_slot(turn, &rights, installation_id)?,
             };
             Ok(Confirmed {
                 confirmation_id: ConfirmationId::conceal(&slot.secret, installation_id, &record.verifier),
                 usage: self.usage_of(turn.session, record)?,
             })
         })
-    }
-
-    fn give_slot(
-        &self,
-        turn: &mut Turn<'_, '_>,
-        record: &KeyRecord,
-        installation_id: &InstallationId,
-    ) -> Result<Slot> {
-        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
-        let slot = slots::give(turn.session, installation_id, rights.worth_giving(turn.now))?;
-        let slot = match slot {
-            Some(slot) => slot,
-            None => {
-                // Whoever has used up the key is told that first.
-                self.grant(turn, record, installation_id)?;
-                return Err(Error::new(
-                    Code::SlotsUsedUp,
-                    format!("product key {} has no slot left in its license pack", record.id),
-                    format!("make the customer a new pack: `quorate-vendor pack {} --out FILE`", record.id),
-                ));
-            }
-        };
-        self.count(turn, record, installation_id, &slot)?;
-        Ok(slot)
-    }
-
-    /// What the key is worth, and how far it is used up, when it may be activated on this machine.
-    fn grant(
-        &self,
-        turn: &mut Turn<'_, '_>,
-        record: &KeyRecord,
-        installation_id: &InstallationId,
-    ) -> Result<(Rights, Before)> {
-        let rights = Rights::of(record, &self.catalog_in(turn.session)?.catalog)?;
-        let before = activations::before(turn.session, record.id, installation_id.hardware())?;
-        rights.grant(before)?;
-        Ok((rights, before))
-    }
-
-    /// Counts one more activation, when there is one left.
-    fn count(
-        &self,
-        turn: &mut Turn<'_, '_>,
-        record: &KeyRecord,
-        installation_id: &InstallationId,
-        slot: &Slot,
-    ) -> Result<()> {
-        let (rights, before) = self.grant(turn, record, installation_id)?;
-        // A machine's license is no certificate of a host, which could be revoked.
-        let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
-        let (how, at) = (How::Phone, turn.now);
-        let new = NewActivation { installation_id, how, at, issued: None, certificate };
-        keep(turn, &rights, before, &new)
     }
 
     /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.
@@ -256,6 +203,42 @@ impl Service {
             key,
         })
     }
+}
+
+fn give_slot(turn: &mut Turn<'_, '_>, rights: &Rights, installation_id: &InstallationId) -> Result<Slot> {
+    let Some(slot) = slots::give(turn.session, installation_id, rights.worth_giving(turn.now))? else {
+        // Whoever has used up the key is told that first.
+        granted(turn, rights, installation_id)?;
+        return Err(Error::new(
+            Code::SlotsUsedUp,
+            format!("product key {} has no slot left in its license pack", rights.key),
+            format!("make the customer a new pack: `quorate-vendor pack {} --out FILE`", rights.key),
+        ));
+    };
+    count(turn, rights, installation_id, &slot)?;
+    Ok(slot)
+}
+
+/// How far the key is used up, when it may be activated on this machine.
+fn granted(turn: &mut Turn<'_, '_>, rights: &Rights, installation_id: &InstallationId) -> Result<UsedSoFar> {
+    let used = activations::used_so_far(turn.session, rights.key, installation_id.hardware())?;
+    rights.grant(used)?;
+    Ok(used)
+}
+
+/// Counts one more activation, when there is one left.
+fn count(
+    turn: &mut Turn<'_, '_>,
+    rights: &Rights,
+    installation_id: &InstallationId,
+    slot: &Slot,
+) -> Result<()> {
+    let used = granted(turn, rights, installation_id)?;
+    // A machine's license is no certificate of a host, which could be revoked.
+    let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
+    let (how, at) = (How::Phone, turn.now);
+    let new = NewActivation { installation_id, how, at, issued: None, certificate };
+    keep(turn, rights, used, &new)
 }
 
 /// A pack with so few slots left is made again before it is too late.

@@ -5,13 +5,13 @@ use crate::store::keys::KeyRecord;
 use quorate_core::catalog::{Application, Catalog, Channel, KeyGroup, Sku};
 use quorate_core::certificate::{Entitlement, Role};
 use quorate_core::extended_pid::ExtendedPid;
-use quorate_core::host_activation::Before;
+use quorate_core::host_activation::UsedSoFar;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp, host_activation, key_activation};
 
 /// What a product key is worth by the catalog.
 pub(crate) struct Rights {
-    key: KeyId,
+    pub(crate) key: KeyId,
     /// The key group, with the key's own limits in place of the group's.
     pub(crate) group: KeyGroup,
     pub(crate) sku: Sku,
@@ -97,7 +97,7 @@ impl Rights {
     }
 
     /// Decides on one more activation, after those before it.
-    pub(crate) fn grant(&self, before: Before) -> Result<()> {
+    pub(crate) fn grant(&self, before: UsedSoFar) -> Result<()> {
         match self.role {
             Role::Machine => key_activation::grant(&self.group, self.machines_allowed, self.key, before),
             Role::Host | Role::Issuer => host_activation::grant(&self.group, self.key, before).map(drop),

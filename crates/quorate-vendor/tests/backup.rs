@@ -110,6 +110,20 @@ fn a_replica_is_made_of_a_backup_without_the_database() {
         assert!(refused.err.starts_with("error Q6"), "{refused:?}");
         assert!(!elsewhere.exists(), "{refused:?}");
     }
+    // Nor where it is another vendor's.
+    let (another, at) = (other_cluster.url(&[]), vendor.path("fabrikam"));
+    let mut init = vendor_program(&at);
+    init.args(["--database", &another, "init", "--vendor", "fabrikam", "--name", "Fabrikam", "--url"]);
+    Ran::from(init.args(["https://127.0.0.1", "--root-dir", vendor.path("fabrikam-root").to_str().unwrap()]))
+        .succeeds();
+    other(&["--database", &another, "restore", file.to_str().unwrap()]).fails(
+        &format!(
+            "Q604 (0x8007000D): {} is not of the vendor fabrikam, whose database this is",
+            elsewhere.join("issuer.pem").display()
+        ),
+        "name the database that belongs to the directory, or restore the directory from a backup",
+    );
+    assert!(!elsewhere.exists());
     other(&["--database", &url, "restore", file.to_str().unwrap()]).succeeds();
     assert_eq!(other(&["--database", &url, "key", "list"]).succeeds().lines().count(), 1);
     // A connection string may hold a password: it is repeated nowhere.

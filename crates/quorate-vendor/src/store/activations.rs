@@ -4,7 +4,7 @@ use super::next_number;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::hardware::ShortHardwareId;
-use quorate_core::host_activation::Before;
+use quorate_core::host_activation::UsedSoFar;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result, Timestamp};
@@ -133,7 +133,7 @@ pub fn is_activated(session: &mut Session<'_>, installation_id: &InstallationId)
 }
 
 /// How far a key is used up before it is activated on this machine; only what counts.
-pub fn before(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<Before> {
+pub fn used_so_far(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<UsedSoFar> {
     let times = session
         .row(
             "SELECT count(*) FROM activation
@@ -141,7 +141,7 @@ pub fn before(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -
             values![key.group(), key.serial(), machine.to_string()],
         )?
         .take()?;
-    Ok(Before { machines: machines(session, key)?, times })
+    Ok(UsedSoFar { machines: machines(session, key)?, times })
 }
 
 /// On how many machines a key is activated that count.

@@ -28,21 +28,22 @@ pub fn named(session: &mut Session<'_>, name: &str) -> Result<Option<Customer>> 
     session.find(&format!("{SELECT} WHERE folded = $1"), values![folded(name)])?.map(customer).transpose()
 }
 
-/// Those of these names that are taken, all as they are compared, with the names that took them.
-pub fn taken<'n>(
+/// The customers of these names, all as they are compared.
+pub fn among<'n>(
     session: &mut Session<'_>,
     folded: impl IntoIterator<Item = &'n String>,
-) -> Result<BTreeMap<String, String>> {
-    let (mut names, mut taken) = (folded.into_iter().peekable(), BTreeMap::new());
+) -> Result<BTreeMap<String, Customer>> {
+    let (mut names, mut found) = (folded.into_iter().peekable(), BTreeMap::new());
     while names.peek().is_some() {
         let some: Vec<Value> = names.by_ref().take(AT_A_TIME).map(Value::from).collect();
         let numbers: Vec<String> = (1..=some.len()).map(|number| format!("${number}")).collect();
-        let select = format!("SELECT folded, name FROM customer WHERE folded IN ({})", numbers.join(", "));
-        for mut row in session.rows(&select, &some)? {
-            taken.insert(row.take()?, row.take()?);
+        let select = format!("{SELECT} WHERE folded IN ({})", numbers.join(", "));
+        for row in session.rows(&select, &some)? {
+            let customer = customer(row)?;
+            found.insert(self::folded(&customer.name), customer);
         }
     }
-    Ok(taken)
+    Ok(found)
 }
 
 /// The customers whose name contains this, in the order of their names: so many, after this one.
