@@ -30,6 +30,7 @@ mod rights;
 pub mod service;
 pub mod store;
 pub mod token;
+mod typed_url;
 pub mod view;
 pub mod voice;
 pub mod webhooks;

@@ -17,9 +17,9 @@ use quorate_edge::https::Poster;
 use quorate_edge::random;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use tokio::task::JoinSet;
+use url::Host;
 use zeroize::Zeroizing;
 
 /// What a program can be told of.
@@ -252,21 +252,19 @@ fn check_url(url: &str) -> Result<()> {
     if url.len() > 2_000 || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return refuse("the URL of the webhook is too long, or holds spaces");
     }
-    let here = |host: &str| {
-        let host = host.trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let Some(parsed) = crate::typed_url::parse(url) else {
+        return refuse("this is not the URL of a webhook");
     };
-    let host = |rest: &str| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => host.to_owned(),
-            _ => authority.to_owned(),
-        }
+    let here = match parsed.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     };
-    match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) if !host(rest).is_empty() => Ok(()),
-        (_, Some(rest)) if here(&host(rest)) => Ok(()),
-        (_, Some(_)) => refuse("the URL of the webhook is not https"),
+    match parsed.scheme() {
+        "https" => Ok(()),
+        "http" if here => Ok(()),
+        "http" => refuse("the URL of the webhook is not https"),
         _ => refuse("this is not the URL of a webhook"),
     }
 }
@@ -324,6 +322,8 @@ mod tests {
             ("https://user:secret@shop.example/", "the URL of the webhook holds a user's name"),
             ("https://", "this is not the URL of a webhook"),
             ("shop.example", "this is not the URL of a webhook"),
+            ("ftp://shop.example", "this is not the URL of a webhook"),
+            ("https://shop.example:99999/", "this is not the URL of a webhook"),
             ("https://shop.example/a b", "the URL of the webhook is too long, or holds spaces"),
         ] {
             assert_eq!(check_url(url).unwrap_err().what, what, "{url}");

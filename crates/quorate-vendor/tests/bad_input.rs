@@ -81,9 +81,19 @@ fn a_url_is_one_that_hosts_can_reach() {
         "https://user@contoso.example",
         "https://[::1",
         "https://192.0.2.256",
+        "https:activation.contoso.example",
+        "https://activation.contoso.example/@quorate",
     ] {
         vendor.init("contoso", url).fails(
             &format!("Q507: {url:?} is not the URL of an activation service"),
+            "write it as in \"https://activation.contoso.example\"",
+        );
+    }
+    for url in
+        ["https://activation.contoso.example?tenant=7", "https://activation.contoso.example/quorate#top"]
+    {
+        vendor.init("contoso", url).fails(
+            &format!("Q507: {url:?} has a \"?\" or \"#\", behind which no path of a request can stand"),
             "write it as in \"https://activation.contoso.example\"",
         );
     }
@@ -92,6 +102,27 @@ fn a_url_is_one_that_hosts_can_reach() {
     {
         Vendor::nowhere().init("contoso", url).succeeds();
     }
+}
+
+#[test]
+fn a_vendor_has_a_name_that_a_certificate_has_room_for() {
+    let vendor = Vendor::nowhere();
+    let root = vendor.path("root");
+    let init = |name: &str| {
+        let (url, root) = ("https://127.0.0.1", root.to_str().unwrap());
+        vendor.run(&["init", "--vendor", "contoso", "--name", name, "--url", url, "--root-dir", root])
+    };
+    let give_one = "give the name that people know it by, with --name";
+    for (name, what, next) in [
+        ("", "the vendor has no name", give_one),
+        (" \t", "the vendor has no name", give_one),
+        ("Contoso\nLtd", "the vendor's name holds a control character", "write it in one line of plain text"),
+        (&"é".repeat(51), "the vendor's name has 51 characters", "a certificate has room for 50: shorten it"),
+    ] {
+        init(name).fails(&format!("Q306: {what}"), next);
+    }
+    assert!(!vendor.service_directory().exists() && !root.exists());
+    init(&"é".repeat(50)).succeeds();
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use url::Position;
 use zeroize::Zeroizing;
 
 /// The secret of platform and service. It is not shown.
@@ -53,10 +54,7 @@ impl Secret {
         // The same name twice with the same value is signed once.
         let fields: String =
             BTreeSet::from_iter(fields).into_iter().flat_map(|(name, value)| [&**name, value]).collect();
-        // Some platforms leave a port out of the URL that they sign, some do not, and some write the usual one.
-        let bare = without_port(url);
-        let usual = with_port(&bare, USUAL_PORT);
-        [url, &bare, &usual]
+        spellings(url)
             .iter()
             .any(|url| hmac::verify(&self.0, format!("{url}{fields}").as_bytes(), &tag).is_ok())
     }
@@ -68,23 +66,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn without_port(url: &str) -> Cow<'_, str> {
-    let path = url.find("://").map_or(0, |scheme| scheme + 3);
-    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
-    let (start, rest) = url.split_at(path);
-    match start.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit()) => {
-            Cow::Owned(format!("{host}{rest}"))
-        }
-        _ => Cow::Borrowed(url),
+/// The URL as platforms sign it: some leave its port out, some do not, and some write the usual one.
+fn spellings(url: &str) -> Vec<String> {
+    let mut spellings = vec![url.to_owned()];
+    if let Some(parsed) = crate::typed_url::parse(url) {
+        let (start, rest) = (&parsed[..Position::AfterHost], &parsed[Position::BeforePath..]);
+        spellings.extend([format!("{start}{rest}"), format!("{start}:{USUAL_PORT}{rest}")]);
     }
-}
-
-fn with_port(url: &str, port: u16) -> String {
-    let path = url.find("://").map_or(0, |scheme| scheme + 3);
-    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
-    let (start, rest) = url.split_at(path);
-    format!("{start}:{port}{rest}")
+    spellings
 }
 
 const SHORTEST: usize = 16;
@@ -143,17 +132,23 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_left_out_and_nothing_else() {
-        for (url, without) in [
-            ("https://a.example:8443/voice?turn=1", "https://a.example/voice?turn=1"),
-            ("https://a.example/voice:8443", "https://a.example/voice:8443"),
-            ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice"),
-            ("https://[2001:db8::1]:8443/voice", "https://[2001:db8::1]/voice"),
-            ("https://a.example:8443", "https://a.example"),
-            ("", ""),
+    fn a_port_is_left_out_or_the_usual_one_and_nothing_else_changes() {
+        for (url, without, usual) in [
+            (
+                "https://a.example:8443/voice?turn=1",
+                "https://a.example/voice?turn=1",
+                "https://a.example:443/voice?turn=1",
+            ),
+            (
+                "https://a.example/voice:8443",
+                "https://a.example/voice:8443",
+                "https://a.example:443/voice:8443",
+            ),
+            ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice", "https://[2001:db8::1]:443/voice"),
         ] {
-            assert_eq!(without_port(url), without);
+            assert_eq!(spellings(url), [url, without, usual]);
         }
+        assert_eq!(spellings(""), [""]);
     }
 
     #[test]
