@@ -169,13 +169,14 @@ enum Command {
         /// A certificate chain from elsewhere, in PEM, instead of one by the activation CA.
         #[arg(long, value_name = "FILE", requires = "tls_key")]
         tls_certificate: Option<PathBuf>,
-        /// The private key that belongs to it, in PEM.
+        /// The private key that belongs to it, in PEM; nobody but its owner may read it.
         #[arg(long, value_name = "FILE", requires = "tls_certificate")]
         tls_key: Option<PathBuf>,
         /// Where /metrics and /healthz are to be had, without TLS and without signing in; nowhere, unless told.
         #[arg(long, value_name = "ADDRESS:PORT")]
         metrics: Option<SocketAddr>,
-        /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice.
+        /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice; while a
+        /// new one takes its place, with both, each on a line.
         #[arg(long, value_name = "FILE")]
         voice_secret_file: Option<PathBuf>,
     },

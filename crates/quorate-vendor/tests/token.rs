@@ -173,8 +173,8 @@ fn a_token_that_cannot_be_used_is_told_from_one_that_is_not_there() {
     machine.pin("1111");
     refused("error Q614: the token \"vault\" refuses the PIN in DIR/pin");
     machine.pin(PIN);
-    std::fs::set_permissions(machine.at("pin"), PermissionsExt::from_mode(0o640)).unwrap();
-    refused("error Q613: DIR/pin can be read by others than its owner (mode 640)");
+    std::fs::set_permissions(machine.at("pin"), PermissionsExt::from_mode(0o644)).unwrap();
+    refused("error Q613: DIR/pin can be read by others than its owner (mode 644)");
     machine.pin(PIN);
 
     std::fs::rename(machine.at("tokens"), machine.at("away")).unwrap();

@@ -18,6 +18,7 @@ use quorate_core::confirmation_id::ConfirmationId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::LicensePack;
 use quorate_core::product_key::{KeyId, ProductKey};
+use quorate_edge::files::{self, Access};
 use quorate_vendor::store::activations::ActivationFilter;
 use quorate_vendor::voice::signature::Secret;
 use reqwest::{Method, Response};
@@ -196,6 +197,10 @@ async fn what_the_platform_has_not_signed_is_refused() {
     );
     assert_eq!(web.get("/voice").await.status(), 405);
 
+    // A platform that signs with the old secret still is answered as well.
+    let old = sign(OLD_SECRET, PUBLIC, &fields);
+    assert_eq!(platform.send(PUBLIC, &body(&fields), Some(old)).await.status(), 200);
+
     // As it was recorded, it is answered again, and counts once; the name by which it comes in does not matter.
     for _ in 0..2 {
         let answer = platform.send(&url, &body(&fields), Some(signed.clone())).await;
@@ -258,16 +263,23 @@ async fn the_program_keeps_its_secrets() {
         &format!("Q601: {} cannot be read: no such file or directory", file.display()),
         "check the path",
     );
-    std::fs::write(&file, "hunter2\n").unwrap();
+    let write = |content: &str| files::write(&file, content.as_bytes(), Access::Private).unwrap();
+    write("hunter2\n");
     vendor.run(&serve).fails(
         &format!(
-            "Q209 (0x8007000D): {} holds fewer than 16 characters, which could be guessed",
+            "Q209 (0x8007000D): {} holds fewer than 16 characters in line 1, which could be guessed",
             file.display()
         ),
-        "put the secret that the telephony platform signs with into the file, alone on one line",
+        "put the secret that the telephony platform signs with into the file, alone on a line",
+    );
+    write(&format!("{SECRET}\n"));
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    vendor.run(&serve).fails(
+        &format!("Q613: {} can be read by others than its owner (mode 644)", file.display()),
+        &format!("chmod 600 {}; then let the platform make another secret", file.display()),
     );
 
-    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    write(&format!("{SECRET}\n"));
     let mut program = vendor_program(&vendor.service_directory())
         .args(serve)
         .env("QUORATE_LOG", "debug")
@@ -505,7 +517,7 @@ fn telephone_vendor() -> Vendor {
 async fn vendor_with_telephone() -> (Vendor, Web) {
     let vendor = telephone_vendor();
     let file = vendor.path("voice-secret");
-    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    files::write(&file, format!("{OLD_SECRET}\n{SECRET}\n").as_bytes(), Access::Private).unwrap();
     let web = Web::serve_with(vendor.service(), Some(Secret::read(&file).unwrap())).await;
     (vendor, web)
 }
@@ -565,6 +577,8 @@ fn mistyped(group: &str) -> String {
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Of which the platform has just been given another.
+const OLD_SECRET: &str = "fedcba9876543210fedcba9876543210";
 const FROM: &str = "+441632960960";
 /// Where the service is reached, as it has been set up.
 const BASE: &str = "https://127.0.0.1:8443/quorate";
