@@ -243,6 +243,24 @@ async fn what_is_missing_in_a_signed_request_is_silence_or_a_new_call() {
     }
 }
 
+/// A star that nothing stands before begins the group again, and is no silence; where the platform does not tell of it, the
+/// service cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_star_alone_is_no_silence() {
+    let (_vendor, web) = vendor_with_telephone().await;
+    let platform = Platform::new(&web);
+    let mut call = platform.call().await;
+    for _ in 0..4 {
+        call.types("*").await;
+        call.hears("Group 1 from its first digit, please.");
+    }
+    call.types("").await;
+    call.hears("Nothing was typed. Group 1, please.");
+    let mut call = Platform { tells_of_the_star: false, ..platform }.call().await;
+    call.types("*").await;
+    call.hears("Nothing was typed. Group 1, please.");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_line_without_a_secret() {
     let vendor = Vendor::new();
@@ -319,8 +337,11 @@ async fn the_program_keeps_its_secrets() {
 }
 
 /// A telephony platform that has been told to ask the service for what it shall do.
+#[derive(Clone, Copy)]
 struct Platform<'w> {
     web: &'w Web,
+    /// Whether it tells of a key that ended a group without any digit.
+    tells_of_the_star: bool,
 }
 
 /// A call that the platform carries.
@@ -347,13 +368,13 @@ struct Gather {
 
 impl<'w> Platform<'w> {
     fn new(web: &'w Web) -> Self {
-        Self { web }
+        Self { web, tells_of_the_star: true }
     }
 
     /// Somebody calls.
     async fn call(self) -> OngoingCall<'w> {
         let mut call = OngoingCall { platform: self, step: Step::default(), urls: Vec::new() };
-        call.go(PUBLIC.to_owned(), None).await;
+        call.go(PUBLIC.to_owned(), None, None).await;
         call
     }
 
@@ -373,8 +394,9 @@ impl<'w> Platform<'w> {
 
 impl OngoingCall<'_> {
     /// Asks what to do next.
-    async fn go(&mut self, url: String, digits: Option<&str>) {
-        let fields = fields(digits);
+    async fn go(&mut self, url: String, digits: Option<&str>, finish: Option<char>) {
+        let mut fields = fields(digits);
+        fields.extend(finish.map(|key| ("FinishedOnKey".to_owned(), key.to_string())));
         let answer = self.platform.send(&url, &body(&fields), Some(sign(SECRET, &url, &fields))).await;
         assert_eq!(
             (answer.status().as_u16(), content_type(&answer)),
@@ -391,11 +413,12 @@ impl OngoingCall<'_> {
         let gather = self.step.gather.take().unwrap_or_else(|| panic!("not asked: {:?}", self.step.says));
         let ends = |key: char| gather.finish.contains(key);
         let digits: String = keys.chars().take_while(|key| !ends(*key)).take(gather.keys).collect();
-        match digits.is_empty() {
-            false => self.go(gather.action, Some(&digits)).await,
+        let finish = keys.chars().nth(digits.len()).filter(|key| ends(*key));
+        match digits.is_empty() && !(finish.is_some() && self.platform.tells_of_the_star) {
+            false => self.go(gather.action, Some(&digits), finish).await,
             true => {
                 let redirect = self.step.redirect.take().unwrap();
-                self.go(redirect, None).await;
+                self.go(redirect, None, None).await;
             }
         }
     }
@@ -479,7 +502,17 @@ impl Step {
         match inside.as_slice() {
             ["Response"] => assert!(named.is_empty()),
             ["Response", "Gather"] => {
-                assert_eq!(named, ["action", "finishOnKey", "input", "method", "numDigits", "timeout"]);
+                let known = [
+                    "action",
+                    "actionOnEmptyResult",
+                    "finishOnKey",
+                    "input",
+                    "method",
+                    "numDigits",
+                    "timeout",
+                ];
+                assert_eq!(named, known);
+                assert_eq!(attribute("actionOnEmptyResult"), "true");
                 assert_eq!((attribute("input"), attribute("method")), ("dtmf", "POST"));
                 assert_eq!(attribute("timeout"), "10");
                 self.gather = Some(Gather {

@@ -48,10 +48,13 @@ async fn step(
         return Err(Refusal::from(unsigned()));
     }
     let call = Call::of_query(uri.query().unwrap_or_default())?;
-    let keys = fields.iter().find_map(|(name, value)| (name == "Digits").then(|| value.to_string()));
+    let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    let digits = field("Digits").unwrap_or_default();
+    // The key that ends a group is not among its digits; alone, it is no silence.
+    let keys = if digits.is_empty() { field("FinishedOnKey").unwrap_or_default() } else { digits }.to_owned();
     let answer = web.ask(move |service| {
         let service = service.by(Actor::named("telephone line"));
-        Ok(call.answer(service.vendor_name(), &keys.unwrap_or_default(), |id| confirm(&service, id)))
+        Ok(call.answer(service.vendor_name(), &keys, |id| confirm(&service, id)))
     });
     let text = twiml::write(&answer.await?, &format!("{base}{PATH}"))?;
     // It may be a Confirmation ID.
