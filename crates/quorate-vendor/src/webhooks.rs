@@ -132,9 +132,14 @@ impl Service {
 
     /// So many messages to a webhook, the newest first.
     pub fn deliveries(&self, id: i64, most: u32) -> Result<Vec<DeliveryRecord>> {
+        self.deliveries_before(id, None, most)
+    }
+
+    /// The same, of those before this number.
+    pub fn deliveries_before(&self, id: i64, before: Option<u64>, most: u32) -> Result<Vec<DeliveryRecord>> {
         self.sql.read(|session| {
             known(webhooks::find(session, id)?, id)?;
-            webhooks::deliveries(session, id, most)
+            webhooks::deliveries(session, id, before, most)
         })
     }
 

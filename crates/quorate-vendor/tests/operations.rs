@@ -161,6 +161,8 @@ fn a_webhook_is_told_until_it_has_heard() {
         service.confirm(&installation_id(&key(&service, MAKS), 1)).unwrap_err();
         service.remove_webhook(lost.id).unwrap();
         assert_eq!(service.deliveries(lost.id, 9).unwrap().len(), 1);
+        assert!(service.deliveries_before(lost.id, Some(delivery.id), 9).unwrap().is_empty());
+        assert_eq!(service.deliveries_before(lost.id, Some(delivery.id + 1), 9).unwrap().len(), 1);
 
         // An address that answers nothing keeps no other waiting.
         let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
