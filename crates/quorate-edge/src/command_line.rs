@@ -110,6 +110,27 @@ pub fn tell(error: &Error) {
     );
 }
 
+/// Ends a program whose results are JSON: its error is as well.
+pub fn exit_as_json(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell_as_json(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error for a program: one line of JSON, as `docs/json.md` describes it.
+pub fn tell_as_json(error: &Error) {
+    let known = error.code.known_number().map(|number| format!("0x{number:08X}"));
+    let line = serde_json::json!({
+        "error": { "code": error.code.as_str(), "known-number": known, "what": error.what, "next": error.next }
+    });
+    // Nothing can be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// A colour of the terminal's own, so that it suits the background.
 pub fn colour(colour: AnsiColor) -> Style {
     Style::new().fg_color(Some(colour.into()))

@@ -191,7 +191,12 @@ enum Command {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command_line::parse(arguments, QUORATE_HOST) {
         Ok(arguments) => {
-            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+            let json = matches!(
+                arguments.command,
+                Command::Clients { json: true, .. } | Command::Events { json: true, .. }
+            );
+            let result = run(arguments, &Clock::system(), &mut command_line::standard_output());
+            if json { command_line::exit_as_json(result) } else { command_line::exit(result) }
         }
         Err(status) => status,
     }

@@ -248,11 +248,29 @@ enum AuditCommand {
     },
 }
 
+impl Command {
+    /// The command's name, when it goes on for long or prints what is no result.
+    fn without_json(&self) -> Option<&'static str> {
+        match self {
+            Command::Serve { .. } => Some("serve"),
+            Command::HelpFiles(files) => Some(files.name()),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command_line::parse(arguments, QUORATE_VENDOR) {
         Ok(arguments) => {
-            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+            let json = arguments.json;
+            if let Some(command) = arguments.command.without_json().filter(|_| json) {
+                return command_line::wrong_usage::<Arguments>(&format!(
+                    "`{command}` has no result to print as JSON"
+                ));
+            }
+            let result = run(arguments, &Clock::system(), &mut command_line::standard_output());
+            if json { command_line::exit_as_json(result) } else { command_line::exit(result) }
         }
         Err(status) => status,
     }

@@ -157,6 +157,36 @@ fn nothing_works_before_a_vendor_is_set_up() {
     assert!(!vendor.path("out").exists());
 }
 
+/// As `quorate --json` does; and what has no result says so.
+#[test]
+fn with_json_an_error_is_json_as_well() {
+    let vendor = Vendor::nowhere();
+    let ran = vendor.run(&["--json", "key", "list"]);
+    let error = serde_json::json!({ "error": {
+        "code": "Q605",
+        "known-number": null,
+        "what": format!("there is no vendor in {}", vendor.service_directory().display()),
+        "next": "set one up with `quorate-vendor init`, or name its directory with --dir"
+    }});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.err).unwrap(), error);
+    assert_eq!((ran.status, ran.out.as_str(), ran.err.lines().count()), (Some(1), "", 1));
+    for arguments in [&["serve"][..], &["completions", "bash"], &["man-pages", "man"]] {
+        let refused = format!("`{}` has no result to print as JSON", arguments[0]);
+        vendor.run(&[&["--json"], arguments].concat()).is_wrong_usage(&refused);
+    }
+}
+
+#[test]
+fn one_customer_is_not_several() {
+    let vendor = Vendor::without_products();
+    for (csv, said) in [("name\nFabrikam\n", "1 customer added.\n"), ("name\nA\nB\n", "2 customers added.\n")]
+    {
+        std::fs::write(vendor.path("new.csv"), csv).unwrap();
+        let file = vendor.path("new.csv");
+        assert_eq!(vendor.run(&["customer", "import", file.to_str().unwrap()]).succeeds(), said);
+    }
+}
+
 #[test]
 fn nothing_can_be_sold_before_products_are_imported() {
     let vendor = Vendor::without_products();

@@ -356,8 +356,7 @@ impl Command {
         match self {
             Command::Run { .. } => Some("run"),
             Command::Watch => Some("watch"),
-            Command::HelpFiles(HelpFiles::Completions { .. }) => Some("completions"),
-            Command::HelpFiles(HelpFiles::ManPages { .. }) => Some("man-pages"),
+            Command::HelpFiles(files) => Some(files.name()),
             _ => None,
         }
     }

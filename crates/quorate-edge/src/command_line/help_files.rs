@@ -27,6 +27,14 @@ pub enum HelpFiles {
 }
 
 impl HelpFiles {
+    /// The subcommand, as it is typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Completions { .. } => "completions",
+            Self::ManPages { .. } => "man-pages",
+        }
+    }
+
     /// Writes them for the program with these arguments.
     pub fn write<A: CommandFactory>(&self, out: &mut impl Write) -> Result<()> {
         let mut command = A::command();
