@@ -361,8 +361,10 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let log = &config.log;
             command_line::start_log_as(log.format.unwrap_or_default(), log.filter.as_deref());
             let service = open()?;
-            // A service without products could answer nothing; say so at the start.
-            service.catalog()?;
+            if service.newest()?.is_none() {
+                // The first product file can be imported in the portal, or over the interface.
+                tracing::warn!("no products have been imported yet: nothing can be activated until then");
+            }
             let pair = tls_certificate.zip(tls_key).or(config.tls_certificate.zip(config.tls_key));
             let tls = match pair {
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,

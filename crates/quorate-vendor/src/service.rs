@@ -229,21 +229,30 @@ impl Service {
         self.sql.read(|session| self.catalog_in(session))
     }
 
+    /// The newest catalog, when products have been imported.
+    pub fn newest(&self) -> Result<Option<Arc<Current>>> {
+        self.sql.read(|session| self.newest_in(session))
+    }
+
     pub(crate) fn catalog_in(&self, session: &mut Session<'_>) -> Result<Arc<Current>> {
-        let newest = catalogs::newest(session)?.ok_or_else(|| {
+        self.newest_in(session)?.ok_or_else(|| {
             Error::new(
                 Code::NotSetUp,
                 "no products have been imported yet",
                 "`quorate-vendor product import FILE`",
             )
-        })?;
+        })
+    }
+
+    fn newest_in(&self, session: &mut Session<'_>) -> Result<Option<Arc<Current>>> {
+        let Some(newest) = catalogs::newest(session)? else { return Ok(None) };
         let known = self.signed().catalog.clone();
         if let Some(known) = known.filter(|known| known.catalog.number == newest) {
-            return Ok(known);
+            return Ok(Some(known));
         }
         let current = Arc::new(self.catalog_of(session, newest)?);
         self.signed().catalog = Some(Arc::clone(&current));
-        Ok(current)
+        Ok(Some(current))
     }
 
     /// A catalog by its number.

@@ -185,7 +185,8 @@ fn a_certificate_from_elsewhere_must_fit_its_key() {
 /// The program itself: it says where it listens, answers, and ends well when asked to.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_runs_until_it_is_asked_to_stop() {
-    let vendor = Vendor::new();
+    // Products may come later.
+    let vendor = Vendor::without_products();
     let mut program = vendor_program(&vendor.service_directory())
         .args(["serve", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -193,14 +194,15 @@ async fn the_service_runs_until_it_is_asked_to_stop() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+    let warning = lines.next().unwrap().unwrap();
+    assert!(warning.contains("no products have been imported yet"), "{warning}");
     let listening = lines.next().unwrap().unwrap();
     let (_, address) = listening.split_once("the activation service is listening address=").unwrap();
-    let answer = client_of(vendor.service().authority().root())
-        .get(format!("https://{address}/v1/catalog"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
+    let client = client_of(vendor.service().authority().root());
+    let catalog = || client.get(format!("https://{address}/v1/catalog")).send();
+    assert_eq!(catalog().await.unwrap().status(), 404);
+    vendor.import(EXAMPLE.as_bytes()).succeeds();
+    assert_eq!(catalog().await.unwrap().status(), 200);
     // Commands work beside it.
     vendor.key(HOST_KEYS);
 
