@@ -15,11 +15,13 @@ use quorate_host::book::{Account, Clerk, Location, Seen, Writes};
 use quorate_host::keys::{self, HostKey};
 use quorate_host::store::Store;
 use quorate_vendor::authority::Directories;
+use quorate_vendor::command;
 use quorate_vendor::keys::Issue;
 use quorate_vendor::products;
 use quorate_vendor::service::{Service, Vendor};
 use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use tempfile::TempDir;
 
 /// The vendor, its customer's key, and a directory for everything.
@@ -73,6 +75,30 @@ impl Site {
         let (from, to) = (self.host_directory("model").join(FILE), directory.join(FILE));
         std::fs::copy(&from, &to).map_err(|error| files::writing(&to, &error))?;
         Ok(directory)
+    }
+
+    /// Issues so many keys into a file, by the vendor's own command.
+    pub fn issue(&self, count: u32) -> Result<()> {
+        let (vendor, file) = (self.directory.path().join("vendor"), self.directory.path().join("keys.csv"));
+        let (vendor, file) = (vendor.display().to_string(), file.display().to_string());
+        let count = count.to_string();
+        let arguments = [
+            "quorate-vendor",
+            "--dir",
+            &vendor,
+            "key",
+            "issue",
+            "--group",
+            "97",
+            "--count",
+            &count,
+            "--out",
+            &file,
+        ];
+        match command::main(arguments.map(Into::into)) {
+            ExitCode::SUCCESS => Ok(()),
+            _ => Err(Error::new(Code::Internal, "the keys were not issued", "look at the error above")),
+        }
     }
 
     /// Has a host know machines that asked just now.

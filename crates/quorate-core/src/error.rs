@@ -215,6 +215,8 @@ codes! {
     KeyExposed = "Q613";
     /// The PKCS #11 token with the vendor's key cannot be used.
     TokenUnavailable = "Q614";
+    /// The PKCS #11 token with the vendor's key refuses the PIN, which is not tried again.
+    PinRefused = "Q615";
     /// The machine's clock is behind the latest time this program has seen.
     ClockSetBack = "Q608";
     /// Nobody is signed in, or the token is not one that is valid.

@@ -12,7 +12,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Parser;
 use clap::error::ErrorKind;
 use quorate_core::product_key::ProductKey;
-use quorate_core::{Error, Result};
+use quorate_core::{Code, Error, Result};
 use slash_forms::Program;
 use std::ffi::OsString;
 use std::io::{BufRead, Read, Stdout, Write};
@@ -86,14 +86,21 @@ pub fn name_server(typed: &str) -> std::result::Result<SocketAddr, String> {
     address.map_err(|_| "write an IP address as in 192.0.2.53, 192.0.2.53:53 or [2001:db8::53]:53".to_owned())
 }
 
-/// Ends a program: 0, or the error on standard error and 1. Wrong usage is 2, by clap.
+/// Ends a program: 0, or the error on standard error and 1. Wrong usage is 2, by clap. What does harm when it is tried
+/// again as it is has a status of its own, by which a unit of systemd doesn't start the program again.
 pub fn exit(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&error);
-            ExitCode::FAILURE
-        }
+    result.inspect_err(tell).map_or_else(|error| status(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The same for a program whose results are JSON: its error is as well.
+pub fn exit_as_json(result: Result<()>) -> ExitCode {
+    result.inspect_err(tell_as_json).map_or_else(|error| status(&error), |()| ExitCode::SUCCESS)
+}
+
+fn status(error: &Error) -> ExitCode {
+    match error.code {
+        Code::PinRefused => ExitCode::from(NOT_AGAIN),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -108,17 +115,6 @@ pub fn tell(error: &Error) {
         error.what,
         error.next
     );
-}
-
-/// Ends a program whose results are JSON: its error is as well.
-pub fn exit_as_json(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell_as_json(&error);
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// An error for a program: one line of JSON, as `docs/json.md` describes it.
@@ -198,6 +194,8 @@ const LONGEST_LINE: u64 = 4096;
 const DNS_PORT: u16 = 53;
 /// As clap has it.
 const WRONG_USAGE: u8 = 2;
+/// By sysexits.h: something is configured wrongly.
+const NOT_AGAIN: u8 = 78;
 
 #[cfg(test)]
 mod tests {

@@ -235,7 +235,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::DiskFull
         | Code::StoreDamaged
         | Code::DatabaseUnavailable
-        | Code::TokenUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | Code::TokenUnavailable
+        | Code::PinRefused => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

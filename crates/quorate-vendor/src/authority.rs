@@ -5,6 +5,7 @@
 //! packs and revocation lists.
 
 use crate::token::{TokenKey, TokenPlace};
+use der::Decode;
 use quorate_core::certificate::{DOCUMENT_SIGNING_OID, ENTITLEMENT_OID, Entitlement, Role, VendorRoot};
 use quorate_core::identifier::VendorId;
 use quorate_core::license_pack::Credential;
@@ -77,12 +78,12 @@ impl Authority {
     }
 
     /// Makes root, activation CA and issuer, and writes them; the CA's key is made in a token, where one is named. The
-    /// caller makes sure that none is there yet.
+    /// caller makes sure that none is there yet, and takes away what was made when this fails.
     pub fn create(
         directories: &Directories,
         vendor: &VendorId,
         name: &str,
-        token: Option<&TokenPlace>,
+        token: Option<TokenKey>,
         now: Timestamp,
     ) -> Result<()> {
         files::make_private_directory(&directories.root)?;
@@ -95,7 +96,7 @@ impl Authority {
         let root = Issuer::new(root, root_key);
 
         let ca_key = match token {
-            Some(place) => CaKey::Token(TokenKey::generate(place)?),
+            Some(key) => CaKey::Token(key),
             None => CaKey::File(new_key()?),
         };
         let mut ca = ca_params(&format!("{name} activation CA"), 0);
@@ -116,17 +117,17 @@ impl Authority {
         files::write(&at_root(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
         files::write(&at_service(ROOT), root_certificate.pem().as_bytes(), Access::Public)?;
         files::write(&at_service(CA), ca_certificate.pem().as_bytes(), Access::Public)?;
-        match (ca.key(), token) {
-            (CaKey::File(ca_key), _) => {
-                files::write(&at_service(CA_KEY), key(ca_key).as_bytes(), Access::Private)?;
+        match ca.key() {
+            CaKey::File(ca_key) => {
+                files::write(&at_service(CA_KEY), key(ca_key).as_bytes(), Access::OfDirectory)?;
             }
-            (CaKey::Token(_), place) => {
-                let place = toml::to_string(&place).map_err(internal)?;
-                files::write(&at_service(CA_TOKEN), place.as_bytes(), Access::Private)?;
+            CaKey::Token(key) => {
+                let place = toml::to_string(key.place()).map_err(internal)?;
+                files::write(&at_service(CA_TOKEN), place.as_bytes(), Access::OfDirectory)?;
             }
         }
         files::write(&at_service(ISSUER), issuer_certificate.pem().as_bytes(), Access::Public)?;
-        files::write(&at_service(ISSUER_KEY), key(&issuer_key).as_bytes(), Access::Private)
+        files::write(&at_service(ISSUER_KEY), key(&issuer_key).as_bytes(), Access::OfDirectory)
     }
 
     /// Reads what [`Authority::create`] wrote into the service's directory.
@@ -138,6 +139,14 @@ impl Authority {
         let (issuer, issuer_key) = certified_key(directory, ISSUER, ISSUER_KEY)?;
         let documents = Signer::new(issuer_key.serialized_der(), &[issuer, ca_certificate.clone()]);
         Ok(Self { vendor, root, ca_certificate, ca, documents })
+    }
+
+    /// Finds out whether the CA can sign, before anybody asks for it: a token may be away, or refuse its PIN.
+    pub fn check(&self) -> Result<()> {
+        match self.ca.key() {
+            CaKey::Token(key) => key.check(),
+            CaKey::File(_) => Ok(()),
+        }
     }
 
     /// The vendor.
@@ -286,13 +295,10 @@ fn ca_key(directory: &Path) -> Result<(CertificateDer<'static>, CaKey)> {
         let (certificate, key) = certified_key(directory, CA, CA_KEY)?;
         return Ok((certificate, CaKey::File(key)));
     }
-    let key = TokenKey::find(&TokenPlace::read(&place)?)?;
     let (path, certificate) = (directory.join(CA), certificate(&directory.join(CA))?);
-    let belongs = webpki::EndEntityCert::try_from(&certificate)
-        .is_ok_and(|parsed| parsed.subject_public_key_info().as_ref() == key.subject_public_key_info());
-    if !belongs {
-        return Err(damaged(&path, &format!("the key that {CA_TOKEN} names does not belong to it")));
-    }
+    let parsed = x509_cert::Certificate::from_der(&certificate).map_err(|error| damaged(&path, &error))?;
+    let public = parsed.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes().to_vec();
+    let key = TokenKey::of(TokenPlace::read(&place)?, public);
     Ok((certificate, CaKey::Token(key)))
 }
 

@@ -365,6 +365,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 // The first product file can be imported in the portal, or over the interface.
                 tracing::warn!("no products have been imported yet: nothing can be activated until then");
             }
+            service.authority().check()?;
             let pair = tls_certificate.zip(tls_key).or(config.tls_certificate.zip(config.tls_key));
             let tls = match pair {
                 Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,

@@ -15,6 +15,7 @@ use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::random;
 use quorate_edge::sql::Session;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use zeroize::Zeroizing;
 
@@ -217,6 +218,44 @@ impl Service {
         self.change_key(id, &KeyChange { customer, ..KeyChange::default() })
     }
 
+    /// Makes every key of a CSV file a customer's, or nobody's: the columns are `key-id` and `customer`. All of them or
+    /// none.
+    pub fn assign_keys(&self, csv: &[u8], file: &str) -> Result<u32> {
+        let rows = customers::read_csv::<Assignment>(csv, file)?;
+        let (mut keys, mut bad, mut lines) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for (line, row) in rows {
+            match row.key_id.parse::<KeyId>() {
+                Ok(id) => match lines.insert(id, line) {
+                    Some(first) => bad.push((line, format!("{id} is in line {first} already"))),
+                    None => keys.push((line, id, row.customer)),
+                },
+                Err(error) => bad.push((line, error.what)),
+            }
+        }
+        self.change(|turn| {
+            let (mut bad, mut known) = (std::mem::take(&mut bad), BTreeMap::new());
+            for (line, id, name) in &keys {
+                let customer = match known.get(name) {
+                    Some(customer) => *customer,
+                    None => match customer_or_nobody(turn.session, name) {
+                        Ok(customer) => *known.entry(name).or_insert(customer),
+                        Err(error) if error.code == Code::CustomerUnknown => {
+                            bad.push((*line, error.what));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    },
+                };
+                if !keys::assign(turn.session, *id, customer)? {
+                    bad.push((*line, unknown_key(*id).what));
+                }
+            }
+            customers::refuse_lines(file, bad)?;
+            turn.note("key.assign-many", file, serde_json::json!({ "count": keys.len() }))
+        })?;
+        Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
+    }
+
     /// Changes how often a key may be activated.
     pub fn limit_key(&self, id: KeyId, limits: &NewLimits) -> Result<KeyRecord> {
         self.change_key(id, &KeyChange { limits: *limits, ..KeyChange::default() })
@@ -264,6 +303,22 @@ impl Service {
             "hosts": limits.hosts, "reactivations": limits.reactivations, "machines": limits.machines
         });
         turn.note("key.limit", &id.to_string(), detail)
+    }
+}
+
+/// A row of a CSV file.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Assignment {
+    key_id: String,
+    /// Empty, where the key is to be nobody's.
+    customer: String,
+}
+
+fn customer_or_nobody(session: &mut Session<'_>, name: &str) -> Result<Option<i64>> {
+    match name {
+        "" => Ok(None),
+        name => Ok(Some(customers::named(session, name)?.id)),
     }
 }
 
@@ -356,13 +411,15 @@ fn record(key: &ProductKey, verifier: &Verifier, customer: Option<i64>, now: Tim
 }
 
 pub(crate) fn known_key(session: &mut Session<'_>, id: KeyId) -> Result<KeyRecord> {
-    keys::find(session, id)?.ok_or_else(|| {
-        Error::new(
-            Code::KeyUnknown,
-            format!("product key {id} was not issued by this vendor"),
-            "compare the key with its certificate; `quorate-vendor key list` shows those issued",
-        )
-    })
+    keys::find(session, id)?.ok_or_else(|| unknown_key(id))
+}
+
+fn unknown_key(id: KeyId) -> Error {
+    Error::new(
+        Code::KeyUnknown,
+        format!("product key {id} was not issued by this vendor"),
+        "compare the key with its certificate; `quorate-vendor key list` shows those issued",
+    )
 }
 
 pub(crate) fn usable_key(session: &mut Session<'_>, id: KeyId) -> Result<KeyRecord> {

@@ -134,19 +134,15 @@ impl Service {
             ));
         }
         let settings = [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.trim()), (URL, vendor.url.as_str())];
-        let in_tables = || {
-            store::create(database, &settings).inspect_err(|_| {
-                // The key that was made for it would be in the way as well. That the attempt has failed is told.
-                let _ = token.map(TokenKey::remove);
-            })
-        };
-        Authority::create(directories, &vendor.id, vendor.name.trim(), token, clock.now())
-            .and_then(|()| in_tables())
+        let key = token.map(TokenKey::generate).transpose()?;
+        Authority::create(directories, &vendor.id, vendor.name.trim(), key, clock.now())
+            .and_then(|()| store::create(database, &settings))
             .inspect_err(|_| {
-                // Half a vendor would only be in the way of the next attempt.
+                // Half a vendor would only be in the way of the next attempt, and so would the key that was made for it.
                 for path in &made {
                     let _ = std::fs::remove_file(path);
                 }
+                let _ = token.map(TokenKey::remove);
             })
     }
 

@@ -1,7 +1,8 @@
 //! The activation CA's key in a PKCS #11 token: a hardware security module, or a software one.
 //!
 //! The key is made in the token and never leaves it; here is only a session in which the token signs. A token may be
-//! taken away and come back, as a module on the network does: a session that has failed is opened once more.
+//! taken away and come back, as a module on the network does: a session that has failed is opened once more. A PIN that the
+//! token has refused is not tried again.
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Fault, RvError};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use zeroize::Zeroizing;
 
 /// Where a key is, as the file `ca-token.toml` in the vendor's directory says it. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +36,22 @@ pub struct TokenPlace {
     pub pin_file: PathBuf,
 }
 
-/// A P-256 key in a token.
+/// A P-256 key in a token, which is opened when the first signature is wanted: most commands need none.
 pub struct TokenKey {
     place: TokenPlace,
     /// The point, uncompressed.
     public: Vec<u8>,
-    open: Mutex<Option<Open>>,
+    access: Mutex<TokenAccess>,
     /// What went wrong with the last signature, since whoever asks for one is told only that it did.
     fault: Mutex<Option<Error>>,
+}
+
+/// How the token is got at.
+#[derive(Default)]
+struct TokenAccess {
+    open: Option<Open>,
+    /// A PIN that the token has refused. It is not tried again: after some wrong ones, a token locks itself.
+    refused: Option<Zeroizing<String>>,
 }
 
 /// A session, and the key in it.
@@ -53,7 +63,7 @@ struct Open {
 impl TokenKey {
     /// Makes the key in the token, where none of this label may be yet.
     pub fn generate(place: &TokenPlace) -> Result<Self> {
-        let session = session(place, true)?;
+        let session = session(place, &place.pin()?, Use::Writing)?;
         let label = || Attribute::Label(place.label.clone().into_bytes());
         let of_label = session.find_objects(&[label()]).map_err(|fault| place.fault(&fault))?;
         if !of_label.is_empty() {
@@ -85,40 +95,59 @@ impl TokenKey {
         session
             .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
             .map_err(|fault| place.fault(&fault))?;
+        let point = point(&session, place);
         drop(session);
-        Self::find(place)
+        let key = point.map(|public| Self::of(place.clone(), public));
+        key.inspect_err(|_| {
+            // It was made for nothing. That the attempt has failed is told.
+            let _ = Self::remove(place);
+        })
     }
 
-    /// The key that the token holds.
-    pub fn find(place: &TokenPlace) -> Result<Self> {
-        let session = session(place, false)?;
-        let public = only(&session, place, ObjectClass::PUBLIC_KEY)?;
-        let attributes =
-            session.get_attributes(public, &[AttributeType::EcPoint]).map_err(|fault| place.fault(&fault))?;
-        let point = attributes.into_iter().find_map(|attribute| match attribute {
-            Attribute::EcPoint(point) => Some(point),
-            _ => None,
-        });
-        let point = point.unwrap_or_default();
-        // By the standard it is wrapped in an OCTET STRING; some tokens leave that out.
-        let point =
-            <&OctetStringRef>::from_der(&point).map_or(point.clone(), |wrapped| wrapped.as_bytes().to_vec());
-        if point.len() != UNCOMPRESSED || point.first() != Some(&4) {
-            return Err(place.unsuited("is not an ECDSA key on the curve P-256"));
-        }
-        let key = only(&session, place, ObjectClass::PRIVATE_KEY)?;
-        let open = Mutex::new(Some(Open { session, key }));
-        Ok(Self { place: place.clone(), public: point, open, fault: Mutex::default() })
+    /// The key of this point, which the token is said to hold.
+    pub fn of(place: TokenPlace, public: Vec<u8>) -> Self {
+        Self { place, public, access: Mutex::default(), fault: Mutex::default() }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &TokenPlace {
+        &self.place
     }
 
     /// Takes the key out of the token again, when it was made for nothing.
     pub fn remove(place: &TokenPlace) -> Result<()> {
-        let session = session(place, true)?;
+        let session = session(place, &place.pin()?, Use::Writing)?;
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
             let object = only(&session, place, class)?;
             session.destroy_object(object).map_err(|fault| place.fault(&fault))?;
         }
         Ok(())
+    }
+
+    /// Finds out whether the token is there, takes the PIN and holds this key.
+    pub fn check(&self) -> Result<()> {
+        let mut access = lock(&self.access);
+        if access.open.is_none() {
+            access.open = Some(self.open(&mut access.refused)?);
+        }
+        Ok(())
+    }
+
+    fn open(&self, refused: &mut Option<Zeroizing<String>>) -> Result<Open> {
+        let (place, pin) = (&self.place, self.place.pin()?);
+        if refused.as_ref() == Some(&pin) {
+            return Err(place.refuses());
+        }
+        let session = session(place, &pin, Use::Signing).inspect_err(|error| {
+            if error.code == Code::PinRefused {
+                *refused = Some(pin.clone());
+            }
+        })?;
+        if point(&session, place)? != self.public {
+            return Err(place.unsuited("does not belong to the activation CA's certificate"));
+        }
+        let key = only(&session, place, ObjectClass::PRIVATE_KEY)?;
+        Ok(Open { session, key })
     }
 
     /// What went wrong with the last signature.
@@ -128,17 +157,17 @@ impl TokenKey {
 
     /// Signs a digest: R and S, each as long as the curve's order.
     fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>> {
-        let mut open = lock(&self.open);
+        let mut access = lock(&self.access);
         let sign = |open: &Open| open.session.sign(&Mechanism::Ecdsa, open.key, digest);
-        if let Some(Ok(signature)) = open.as_ref().map(sign) {
+        if let Some(Ok(signature)) = access.open.as_ref().map(sign) {
             return Ok(signature);
         }
         // The old session goes first: with the last one, a token forgets who has logged in.
-        *open = None;
-        let session = session(&self.place, false)?;
-        let key = only(&session, &self.place, ObjectClass::PRIVATE_KEY)?;
-        let again = open.insert(Open { session, key });
-        sign(again).map_err(|fault| self.place.fault(&fault))
+        access.open = None;
+        let open = self.open(&mut access.refused)?;
+        let signature = sign(&open).map_err(|fault| self.place.fault(&fault))?;
+        access.open = Some(open);
+        Ok(signature)
     }
 }
 
@@ -190,13 +219,25 @@ impl TokenPlace {
         Ok(place)
     }
 
+    fn pin(&self) -> Result<Zeroizing<String>> {
+        let text = files::read_secret(&self.pin_file, "then give the token's user another PIN")?;
+        Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    fn refuses(&self) -> Error {
+        Error::new(
+            Code::PinRefused,
+            format!("the token {} refuses the PIN in {}", quoted(&self.token), self.pin_file.display()),
+            "write the PIN of the token's user there, before too many tries lock it; this one is not tried again",
+        )
+    }
+
     fn fault(&self, fault: &Fault) -> Error {
-        let (token, pin_file) = (quoted(&self.token), self.pin_file.display());
+        let token = quoted(&self.token);
         let (what, next) = match fault {
-            Fault::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => (
-                format!("the token {token} refuses the PIN in {pin_file}"),
-                "write the PIN of the token's user there, before too many tries lock it",
-            ),
+            Fault::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _) => {
+                return self.refuses();
+            }
             Fault::Pkcs11(RvError::PinLocked, _) => (
                 format!("the token {token} has locked its user's PIN, after too many wrong ones"),
                 "set a new PIN as the token's security officer",
@@ -222,28 +263,64 @@ impl TokenPlace {
     }
 }
 
+/// What a session is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Signing,
+    Writing,
+}
+
 /// A session of somebody who has logged in.
-fn session(place: &TokenPlace, writing: bool) -> Result<Session> {
+fn session(place: &TokenPlace, pin: &str, wanted: Use) -> Result<Session> {
     let module = module(&place.module).map_err(|fault| place.fault(&fault))?;
     let slots = module.get_slots_with_token().map_err(|fault| place.fault(&fault))?;
-    let labelled =
-        |slot: &_| module.get_token_info(*slot).is_ok_and(|info| info.label().trim_end() == place.token);
-    let slot = slots.into_iter().find(labelled).ok_or_else(|| {
+    let labelled = |slot| module.get_token_info(slot).ok().map(|info| (slot, info));
+    let mut tokens = slots.into_iter().filter_map(labelled);
+    let token = tokens.find(|(_, info)| info.label().trim_end() == place.token);
+    let (slot, info) = token.ok_or_else(|| {
         Error::new(
             Code::TokenUnavailable,
             format!("the PKCS #11 module {} has no token labelled {}", place.module.display(), quoted(&place.token)),
             "connect it, or initialise it with its own tool; `pkcs11-tool --list-slots` shows those there are",
         )
     })?;
-    let pin = files::read_secret(&place.pin_file, "then give the token's user another PIN")?;
-    let pin = AuthPin::new(pin.trim().into());
-    let session = if writing { module.open_rw_session(slot) } else { module.open_ro_session(slot) };
+    let session = match wanted {
+        Use::Signing => module.open_ro_session(slot),
+        Use::Writing => module.open_rw_session(slot),
+    };
     let session = session.map_err(|fault| place.fault(&fault))?;
-    match session.login(UserType::User, Some(&pin)) {
+    // The last try is a person's: whoever starts programs again and again would take it without looking.
+    if info.user_pin_final_try() {
+        return Err(Error::new(
+            Code::PinRefused,
+            format!("after wrong PINs, the token {} takes one more before it locks", quoted(&place.token)),
+            "log in once with the token's own tool, as in `pkcs11-tool --login --list-objects`; then try again",
+        ));
+    }
+    match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
         // Whoever has logged in has done so for all sessions of this program.
         Ok(()) | Err(Fault::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
         Err(fault) => Err(place.fault(&fault)),
     }
+}
+
+/// The point of the public key, uncompressed.
+fn point(session: &Session, place: &TokenPlace) -> Result<Vec<u8>> {
+    let key = only(session, place, ObjectClass::PUBLIC_KEY)?;
+    let attributes =
+        session.get_attributes(key, &[AttributeType::EcPoint]).map_err(|fault| place.fault(&fault))?;
+    let point = attributes.into_iter().find_map(|attribute| match attribute {
+        Attribute::EcPoint(point) => Some(point),
+        _ => None,
+    });
+    let point = point.unwrap_or_default();
+    // By the standard it is wrapped in an OCTET STRING; some tokens leave that out.
+    let point =
+        <&OctetStringRef>::from_der(&point).map_or(point.clone(), |wrapped| wrapped.as_bytes().to_vec());
+    if point.len() != UNCOMPRESSED || point.first() != Some(&4) {
+        return Err(place.unsuited("is not an ECDSA key on the curve P-256"));
+    }
+    Ok(point)
 }
 
 /// The one object of this label and kind.
@@ -261,16 +338,24 @@ fn only(session: &Session, place: &TokenPlace, class: ObjectClass) -> Result<Obj
     }
 }
 
-/// A module, which a program may load and initialise once only.
+/// A module, which a program may load once only, begun anew: many notice only so that a token has come back. Sessions
+/// that are open end with that, so there is one at a time.
 fn module(path: &Path) -> std::result::Result<Pkcs11, Fault> {
     static LOADED: LazyLock<Mutex<BTreeMap<PathBuf, Pkcs11>>> = LazyLock::new(Mutex::default);
     let mut loaded = lock(&LOADED);
-    if let Some(module) = loaded.get(path) {
-        return Ok(module.clone());
-    }
-    let module = Pkcs11::new(path)?;
+    let module = match loaded.get(path) {
+        Some(module) => {
+            // When it has ended already, as after an initialisation that failed, so much the better.
+            let _ = module.clone().finalize();
+            module.clone()
+        }
+        None => {
+            let module = Pkcs11::new(path)?;
+            loaded.insert(path.to_owned(), module.clone());
+            module
+        }
+    };
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-    loaded.insert(path.to_owned(), module.clone());
     Ok(module)
 }
 

@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::web::client_of;
 use common::{Ran, installation_id, vendor_program};
 use quorate_core::Timestamp;
 use quorate_core::certificate::VendorRoot;
@@ -14,9 +15,10 @@ use quorate_core::signed;
 use quorate_edge::files;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -63,10 +65,14 @@ impl Machine {
     }
 
     fn init_in(&self, directory: &str, root: &str) -> Ran {
-        let (root, token) = (self.at(root), self.at("token.toml"));
+        self.init_with(directory, &self.at(root), &[])
+    }
+
+    fn init_with(&self, directory: &str, root: &Path, before: &[&str]) -> Ran {
+        let token = self.at("token.toml");
         let vendor = ["init", "--vendor", "contoso", "--name", "Contoso", "--url", "https://127.0.0.1"];
         let places = ["--root-dir", root.to_str().unwrap(), "--ca-token", token.to_str().unwrap()];
-        self.vendor_in(directory, &[vendor.as_slice(), places.as_slice()].concat())
+        self.vendor_in(directory, &[before, &vendor, &places].concat())
     }
 
     /// A vendor with products, and one of its host keys.
@@ -130,27 +136,15 @@ fn the_token_signs_and_the_key_is_nowhere_else() {
 fn a_vendor_is_set_up_once_in_a_token_and_leaves_nothing_when_it_fails() {
     let machine = Machine::new();
     // A database that is not there to be reached.
-    let database = "postgresql://127.0.0.1:1/none?connect_timeout=1";
-    let (root, token) = (machine.at("other-root"), machine.at("token.toml"));
-    let failed = machine.vendor_in(
-        "other",
-        &[
-            "--database",
-            database,
-            "init",
-            "--vendor",
-            "contoso",
-            "--name",
-            "Contoso",
-            "--url",
-            "https://127.0.0.1",
-            "--root-dir",
-            root.to_str().unwrap(),
-            "--ca-token",
-            token.to_str().unwrap(),
-        ],
-    );
+    let database = ["--database", "postgresql://127.0.0.1:1/none?connect_timeout=1"];
+    let failed = machine.init_with("other", &machine.at("other-root"), &database);
     assert!(failed.err.starts_with("error Q611: "), "{failed:?}");
+    // A place where nobody can write.
+    let failed = machine.init_with("other", Path::new("/proc/self"), &[]);
+    assert!(failed.err.starts_with("error Q602: /proc/self/root.key.pem cannot be written"), "{failed:?}");
+    let left: Vec<_> =
+        std::fs::read_dir(machine.at("other")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["vendor.lock"]);
     // So the label is free.
     machine.set_up();
     machine.init_in("third", "third-root").fails(
@@ -165,13 +159,18 @@ fn a_token_that_cannot_be_used_is_told_from_one_that_is_not_there() {
     let key = machine.set_up();
     let refused = |what: &str| {
         let ran = machine.pack_in("vendor", &key, "2");
-        assert_eq!(ran.status, Some(1), "{ran:?}");
+        let status = if what.contains("Q615") { 78 } else { 1 };
+        assert_eq!(ran.status, Some(status), "{ran:?}");
         let what = what.replace("DIR", machine.0.path().to_str().unwrap());
         assert!(ran.err.starts_with(&what), "{}", ran.err);
         assert!(!ran.err.contains("1111") && !ran.err.contains(PIN), "{}", ran.err);
     };
     machine.pin("1111");
-    refused("error Q614: the token \"vault\" refuses the PIN in DIR/pin");
+    refused("error Q615: the token \"vault\" refuses the PIN in DIR/pin");
+    // What needs no signature of the CA needs no token.
+    machine.vendor(&["product", "export"]).succeeds();
+    let serve = machine.vendor(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(serve.status == Some(78) && serve.err.contains("Q615"), "{serve:?}");
     machine.pin(PIN);
     std::fs::set_permissions(machine.at("pin"), PermissionsExt::from_mode(0o644)).unwrap();
     refused("error Q613: DIR/pin can be read by others than its owner (mode 644)");
@@ -207,10 +206,72 @@ fn a_token_that_cannot_be_used_is_told_from_one_that_is_not_there() {
     machine.init_with_label("cc");
     std::fs::write(&place, right.replace("\"ca\"", "\"cc\"")).unwrap();
     refused(
-        "error Q604 (0x8007000D): DIR/vendor/ca.pem is damaged: the key that ca-token.toml names does not belong to it",
+        "error Q614: the key \"cc\" in the token \"vault\" does not belong to the activation CA's certificate",
     );
 
     std::fs::write(&place, right).unwrap();
     machine.pack_in("vendor", &key, "2").succeeds();
     machine.pack_is_genuine();
+}
+
+/// The PIN is changed while the service runs, and the token is taken away: nobody but the person who can mend it notices
+/// more than that it was away.
+#[test]
+fn a_service_that_runs_survives_its_token() {
+    let machine = Machine::new();
+    let key = machine.set_up();
+    let said = machine.vendor(&["token", "add", "desk", "--scope", "desk"]).succeeds();
+    let token = said.split_whitespace().last().unwrap().to_owned();
+    let root = CertificateDer::from_pem_slice(&files::read(&machine.at("vendor/root.pem")).unwrap()).unwrap();
+
+    let mut serve = vendor_program(&machine.at("vendor"));
+    serve.env("SOFTHSM2_CONF", machine.at("softhsm2.conf")).env("NO_COLOR", "1").stderr(Stdio::piped());
+    let mut serve = Served(serve.args(["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap());
+    let mut lines = BufReader::new(serve.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("is listening")).unwrap();
+    let address = line.split("address=").nth(1).unwrap().trim().to_owned();
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async { client_of(&VendorRoot::from_der(root.to_vec()).unwrap()) });
+    let url = format!("https://{address}/v1/keys/{}/pack", key.id());
+    // So many slots as to want signatures each time.
+    let pack = |slots: u32| {
+        runtime.block_on(async {
+            let body = serde_json::json!({ "slots": slots });
+            let answer = client.post(&url).bearer_auth(&token).json(&body).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    };
+    assert_eq!(pack(2).0, 200);
+
+    // Nobody asks for the PIN while the session is open.
+    machine.pin("1111");
+    assert_eq!(pack(4).0, 200);
+
+    let fails = |code: &str| {
+        let (status, body) = pack(6);
+        assert!(status == 503 && body.contains(code), "{status} {body}");
+    };
+    let (there, away) = (machine.at("tokens"), machine.at("away"));
+    std::fs::rename(&there, &away).unwrap();
+    fails("Q614");
+    std::fs::rename(&away, &there).unwrap();
+    fails("Q615");
+    // The token would be missed if the same PIN were tried again.
+    std::fs::rename(&there, &away).unwrap();
+    fails("Q615");
+    std::fs::rename(&away, &there).unwrap();
+    machine.pin(PIN);
+    let (status, body) = pack(6);
+    assert!(status == 200, "{status} {body}");
+}
+
+/// A program that ends with the test.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

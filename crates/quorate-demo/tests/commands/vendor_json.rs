@@ -13,6 +13,9 @@ fn what_is_printed_is_what_is_documented() {
     assert_eq!(terminal.run("sed 's/^threshold = 5$/threshold = 6/' products.toml > changed.toml"), "");
     std::fs::write(terminal.directory().join("customers.csv"), "name,note\nNorthwind,\n").unwrap();
 
+    std::fs::write(terminal.directory().join("sold.csv"), "key-id,customer\n00097-000-000001,Northwind\n")
+        .unwrap();
+
     let mut run = |command: &str, arguments: &str| document.compare(&terminal, command, arguments);
     run("init", "--vendor contoso --name Contoso --url https://127.0.0.1:1 --root-dir root");
     run("config check", "");
@@ -46,6 +49,7 @@ fn what_is_printed_is_what_is_documented() {
 
     run("key list", "--group 97");
     run("key assign", "00097-000-000001 Fabrikam");
+    run("key assign --file", "sold.csv");
     run("key limit", "00097-000-000001 --machines 7");
     run("key block", "00097-000-000001");
     run("key unblock", "00097-000-000001");

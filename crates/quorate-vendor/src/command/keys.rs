@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_core::certificate::Role;
 use quorate_core::product_key::KeyId;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::command_line::print;
 use quorate_edge::files::{self, Access, NewFile};
 use std::io::Write;
@@ -51,10 +51,15 @@ pub enum KeyCommand {
     },
     /// Show one key: customer, activations used and left, machines and certificates.
     Show(KeyName),
-    /// Make a key a customer's.
+    /// Make a key a customer's, or every key of a file.
     Assign {
-        #[command(flatten)]
-        key: KeyName,
+        /// A CSV file with the columns key-id and customer: all of its keys are assigned or none.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "customer"])]
+        file: Option<PathBuf>,
+        /// The key's id, as `key list` shows it.
+        // Text, since clap would repeat what it can't read, and that may be a product key.
+        #[arg(value_name = "KEY_ID", required_unless_present = "file")]
+        key: Option<String>,
         /// The customer's name; without one, the key is nobody's.
         #[arg(value_name = "CUSTOMER")]
         customer: Option<String>,
@@ -172,8 +177,16 @@ impl KeyCommand {
                 }
             }
             Self::Show(key) => show(service, key.id()?, output),
-            Self::Assign { key, customer } => {
-                let key = service.assign_key(key.id()?, customer.as_deref())?;
+            Self::Assign { file: Some(file), .. } => {
+                let name = file.display().to_string();
+                let count = service.assign_keys(&files::read(&file)?, &name)?;
+                output.say(&serde_json::json!({ "count": count }), || {
+                    format!("{} assigned.", words::counted(count, "key"))
+                })
+            }
+            Self::Assign { file: None, key, customer } => {
+                let id = key.unwrap_or_default().parse()?;
+                let key = service.assign_key(id, customer.as_deref())?;
                 output.say(&KeyView::from(&key), || match &key.customer_name {
                     Some(name) => format!("Product key {} is {name}'s.", key.id),
                     None => format!("Product key {} is nobody's.", key.id),
@@ -238,15 +251,7 @@ fn issue<W: Write>(
                 "write them into a file: --out keys.csv",
             ));
         }
-        let keys = service.issue_few(issue)?;
-        let document: Vec<_> = keys
-            .iter()
-            .map(|key| serde_json::json!({ "id": key.id(), "product-key": key.reveal() }))
-            .collect();
-        return output.say(&serde_json::json!({ "keys": document }), || {
-            let lines = keys.iter().map(|key| format!("{}  {}", key.id(), key.reveal()));
-            lines.collect::<Vec<_>>().join("\n")
-        });
+        return show_issued(service, issue, output);
     };
     if path.exists() {
         return Err(Error::new(
@@ -281,6 +286,29 @@ fn issue<W: Write>(
     let (count, path) = (issue.count, path.display().to_string());
     output.say(&serde_json::json!({ "count": count, "file": path }), || {
         format!("{count} keys are in {path}, and nowhere else.")
+    })
+}
+
+/// Shows keys before they are worth anything, as a file has them before: what nobody has seen is not issued.
+fn show_issued<W: Write>(service: &Service, issue: &Issue, output: &mut Output<'_, W>) -> Result<()> {
+    let mut made = Vec::new();
+    let issued = service.issue_keys(issue, &mut |keys| {
+        made.extend_from_slice(keys);
+        if made.len() < issue.count as usize {
+            return Ok(());
+        }
+        let document: Vec<_> = made
+            .iter()
+            .map(|key| serde_json::json!({ "id": key.id(), "product-key": key.reveal() }))
+            .collect();
+        output.say_or_fail(&serde_json::json!({ "keys": document }), || {
+            let lines = made.iter().map(|key| format!("{}  {}", key.id(), key.reveal()));
+            lines.collect::<Vec<_>>().join("\n")
+        })
+    });
+    issued.map_err(|error| match made.len() < issue.count as usize {
+        true => error,
+        false => Error { what: format!("{}; keys that were shown are not issued", error.what), ..error },
     })
 }
 
@@ -322,7 +350,7 @@ impl CustomerCommand {
                 let name = file.display().to_string();
                 let count = service.import_customers(&files::read(&file)?, &name)?;
                 output.say(&serde_json::json!({ "count": count }), || {
-                    format!("{} added.", quorate_core::words::counted(count, "customer"))
+                    format!("{} added.", words::counted(count, "customer"))
                 })
             }
             Self::List { name } => {

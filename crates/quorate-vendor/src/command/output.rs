@@ -6,9 +6,11 @@ use crate::view::UsageView;
 use quorate_core::certificate::Role;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::command_line::print;
+use quorate_edge::files;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 
 /// Where a command prints.
 pub struct Output<'o, W> {
@@ -19,17 +21,27 @@ pub struct Output<'o, W> {
 impl<W: Write> Output<'_, W> {
     /// Prints the lines, or the document.
     pub fn say(&mut self, document: &impl Serialize, lines: impl FnOnce() -> String) -> Result<()> {
+        print(self.out, &self.text(document, lines)?)
+    }
+
+    /// The same, where it is an error when nobody reads it to its end.
+    pub fn say_or_fail(&mut self, document: &impl Serialize, lines: impl FnOnce() -> String) -> Result<()> {
+        let text = self.text(document, lines)?;
+        let written = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        written.map_err(|error| files::writing(Path::new("standard output"), &error))
+    }
+
+    fn text(&self, document: &impl Serialize, lines: impl FnOnce() -> String) -> Result<String> {
         if !self.json {
-            return print(self.out, &lines());
+            return Ok(lines());
         }
-        let text = serde_json::to_string_pretty(document).map_err(|error| {
+        serde_json::to_string_pretty(document).map_err(|error| {
             Error::new(
                 Code::Internal,
                 format!("this cannot be written as JSON ({error})"),
                 "please report this",
             )
-        })?;
-        print(self.out, &text)
+        })
     }
 
     /// Prints a line for each, or one list.

@@ -204,10 +204,11 @@ pub fn set_limits(session: &mut Session<'_>, id: KeyId, limits: &Limits) -> Resu
         .map(drop)
 }
 
-/// Makes a key a customer's, or nobody's.
-pub fn assign(session: &mut Session<'_>, id: KeyId, customer: Option<i64>) -> Result<()> {
-    let update = "UPDATE product_key SET customer = $3 WHERE key_group = $1 AND serial = $2";
-    session.execute(update, values![id.group(), id.serial(), customer]).map(drop)
+/// Makes a key a customer's, or nobody's. Says whether the key is there.
+pub fn assign(session: &mut Session<'_>, id: KeyId, customer: Option<i64>) -> Result<bool> {
+    let update =
+        format!("UPDATE product_key SET customer = $3 WHERE {ISSUED} AND key_group = $1 AND serial = $2");
+    Ok(session.execute(&update, values![id.group(), id.serial(), customer])? > 0)
 }
 
 fn record(mut row: Row) -> Result<KeyRecord> {
