@@ -395,7 +395,7 @@ fn refuse_zeros(values: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// A parameter that a statement does not have is left out, as PostgreSQL would not.
+/// A parameter that a statement does not have is an error, as it is in PostgreSQL.
 fn bind(statement: &mut rusqlite::Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
     for (number, value) in (1..).zip(values) {
         let index = statement.parameter_index(&format!("${number}"))?;

@@ -1,6 +1,7 @@
 //! Product keys: issued one at a time or by the million, given to customers, limited, found again.
 //!
-//! What blocks them is in [`crate::revocation`], what they are worth in [`crate::activations`].
+//! What blocks them is in [`crate::revocation`], what they are worth in `rights`, how far they are used up in
+//! [`crate::usage`].
 
 use crate::customers;
 use crate::once::Once;

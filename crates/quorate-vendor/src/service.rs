@@ -334,7 +334,6 @@ fn service_host(url: &str) -> Result<String> {
     host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }
 
-/// The database in the vendor's own directory.
 pub(crate) const DATABASE: &str = "vendor.db";
 /// What X.520 lets a certificate's common name have, 64, without the words that stand behind the name in it.
 const LONGEST_NAME: usize = 64 - " activation CA".len();

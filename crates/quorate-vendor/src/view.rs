@@ -1,7 +1,7 @@
 //! What is said of keys, customers and activations: the same JSON from the commands and from the API.
 
 use crate::access::Scope;
-use crate::phone::{Confirmed, Usage};
+use crate::phone::Confirmed;
 use crate::store::accounts::AccountRecord;
 use crate::store::activations::Activation;
 use crate::store::customers::Customer;
