@@ -195,7 +195,7 @@ const DNS_PORT: u16 = 53;
 /// As clap has it.
 const WRONG_USAGE: u8 = 2;
 /// By sysexits.h: something is configured wrongly.
-const NOT_AGAIN: u8 = 78;
+pub const NOT_AGAIN: u8 = 78;
 
 #[cfg(test)]
 mod tests {

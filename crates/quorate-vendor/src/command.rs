@@ -21,7 +21,7 @@ use quorate_core::Result;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_edge::clock::Clock;
-use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files::{self, Access};
@@ -250,6 +250,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What the manual pages say besides.
+const MANUAL: Manual = Manual {
+    statuses: &[
+        ("quorate-vendor", command_line::NOT_AGAIN, PIN_REFUSED),
+        ("quorate-vendor-serve", command_line::NOT_AGAIN, PIN_REFUSED),
+    ],
+    environment: &[("HTTPS_PROXY", help_files::PROXY)],
+};
+const PIN_REFUSED: &str =
+    "A PKCS #11 token refuses its PIN (Q615), and would lock itself after some more tries.";
+
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let (dir, json) = (arguments.dir, arguments.json);
     let mut output = Output { out, json };
@@ -259,7 +270,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Config { command: ConfigCommand::Check { file } } => {
             return check(&Config::load(file.as_deref().or(named))?, &mut output);
         }
-        Command::HelpFiles(files) => return files.write::<Arguments>(output.out),
+        Command::HelpFiles(files) => return files.write::<Arguments>(&MANUAL, output.out),
         _ => {}
     }
     let config = Config::load(named)?;
