@@ -7,7 +7,7 @@
 mod common;
 
 use common::terminal::{Terminal, rows};
-use common::{Hands, Pc, Ran, Vendor, products};
+use common::{Hands, Pc, Ran, STANDARD, Vendor, products};
 use quorate_client::activation::Status;
 use quorate_client::host_address::HostAddress;
 use quorate_client::report::{Problem, Report};
@@ -66,6 +66,24 @@ async fn the_exit_code_tells_the_worst_license() {
     assert_eq!(pc.run(&["rearm"]).status, Some(0));
     assert_eq!(pc.run(&["status", "--exit-code"]).status, Some(3));
     assert_eq!(pc.run(&["status", "--exit-code", "--json"]).status, Some(3));
+}
+
+/// Of two products, one can be told; that the other cannot is what the status says.
+#[test]
+fn a_license_that_cannot_be_told_ends_with_1() {
+    let (contoso, fabrikam) = (Vendor::new("contoso"), Vendor::new("fabrikam"));
+    let pc = Pc::with_product(1, &contoso);
+    let (catalog, root) = (fabrikam.catalog(), fabrikam.root());
+    pc.run(&["register", catalog.to_str().unwrap(), "--root", root.to_str().unwrap(), "--product", STANDARD])
+        .succeeds();
+    assert_eq!(pc.run(&["status", "--exit-code"]).status, Some(3));
+    std::fs::remove_file(pc.store("contoso")).unwrap();
+    std::fs::create_dir(pc.store("contoso")).unwrap();
+    for arguments in [&["status"][..], &["status", "--exit-code"], &["status", "--exit-code", "--json"]] {
+        let ran = pc.run(arguments);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        assert!(ran.err.contains("Q601") && !ran.out.is_empty(), "{ran:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

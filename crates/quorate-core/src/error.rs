@@ -225,7 +225,7 @@ codes! {
     NotPermitted = "Q702";
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "Q703";
-    /// There is nothing of this number or name.
+    /// There is nothing of this number, of this name, or at this path.
     NotFound = "Q704";
     /// The name or the password is wrong.
     SignInFailed = "Q705";

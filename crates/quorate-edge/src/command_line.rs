@@ -89,15 +89,18 @@ pub fn name_server(typed: &str) -> std::result::Result<SocketAddr, String> {
 /// Ends a program: 0, or the error on standard error and 1. Wrong usage is 2, by clap. What does harm when it is tried
 /// again as it is has a status of its own, by which a unit of systemd doesn't start the program again.
 pub fn exit(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&error);
-            match error.code {
-                Code::PinRefused => ExitCode::from(NOT_AGAIN),
-                _ => ExitCode::FAILURE,
-            }
-        }
+    result.inspect_err(tell).map_or_else(|error| status(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The same for a program whose results are JSON: its error is as well.
+pub fn exit_as_json(result: Result<()>) -> ExitCode {
+    result.inspect_err(tell_as_json).map_or_else(|error| status(&error), |()| ExitCode::SUCCESS)
+}
+
+fn status(error: &Error) -> ExitCode {
+    match error.code {
+        Code::PinRefused => ExitCode::from(NOT_AGAIN),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -112,6 +115,16 @@ pub fn tell(error: &Error) {
         error.what,
         error.next
     );
+}
+
+/// An error for a program: one line of JSON, as `docs/json.md` describes it.
+pub fn tell_as_json(error: &Error) {
+    let known = error.code.known_number().map(|number| format!("0x{number:08X}"));
+    let line = serde_json::json!({
+        "error": { "code": error.code.as_str(), "known-number": known, "what": error.what, "next": error.next }
+    });
+    // Nothing can be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A colour of the terminal's own, so that it suits the background.
@@ -182,7 +195,7 @@ const DNS_PORT: u16 = 53;
 /// As clap has it.
 const WRONG_USAGE: u8 = 2;
 /// By sysexits.h: something is configured wrongly.
-const NOT_AGAIN: u8 = 78;
+pub const NOT_AGAIN: u8 = 78;
 
 #[cfg(test)]
 mod tests {

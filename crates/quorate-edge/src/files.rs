@@ -34,10 +34,11 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// The whole of a text file that nobody but its owner may read; `why` is what a reader could do.
+/// The whole of a text file that only those may read who need it; `why` is what another reader could do.
 pub fn read_secret(path: &Path, why: &str) -> Result<Zeroizing<String>> {
-    let mode = std::fs::metadata(path).map_err(|error| reading(path, &error))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let about = std::fs::metadata(path).map_err(|error| reading(path, &error))?;
+    let mode = about.mode();
+    if is_exposed(mode, about.uid()) {
         return Err(Error::new(
             Code::KeyExposed,
             format!("{} can be read by others than its owner (mode {:03o})", path.display(), mode & 0o777),
@@ -45,6 +46,13 @@ pub fn read_secret(path: &Path, why: &str) -> Result<Zeroizing<String>> {
         ));
     }
     read_text(path).map(Zeroizing::new)
+}
+
+/// Whether a secret can be read by others than its owner. What root owns, its group may read as well: root has chosen that
+/// group for this, as Debian has `ssl-cert`, and a credential that systemd passes on looks like it.
+fn is_exposed(mode: u32, owner: u32) -> bool {
+    let others = if owner == ROOT { 0o037 } else { 0o077 };
+    mode & others != 0
 }
 
 /// Writes a file so that a reader, or this machine after a power cut, finds the old content or the new and
@@ -276,6 +284,38 @@ mod tests {
         assert!(!elsewhere.exists());
         std::fs::write(&elsewhere, "root's").unwrap();
         assert!(lock(&path).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_its_owners_or_roots_and_its_groups() {
+        for (mode, owner, exposed) in [
+            (0o100_600, 1000, false),
+            (0o100_400, 1000, false),
+            (0o100_640, 1000, true),
+            (0o100_604, 1000, true),
+            (0o100_644, ROOT, true),
+            (0o100_660, ROOT, true),
+            (0o100_650, ROOT, true),
+            (0o100_640, ROOT, false),
+            (0o100_440, ROOT, false),
+        ] {
+            assert_eq!(is_exposed(mode, owner), exposed, "{mode:o} of {owner}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write(&path, b"secret", Access::Private).unwrap();
+        assert_eq!(read_secret(&path, "").unwrap().as_str(), "secret");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = read_secret(&path, "make another key").unwrap_err();
+        let (path, code) = (path.display(), Code::KeyExposed);
+        assert_eq!(
+            error,
+            Error::new(
+                code,
+                format!("{path} can be read by others than its owner (mode 644)"),
+                format!("chmod 600 {path}; make another key")
+            )
+        );
     }
 
     #[test]

@@ -18,9 +18,10 @@ use tower_service::Service;
 
 /// Listens where the pages are to be.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let listener = server::listen(address)
-        .await
-        .map_err(|error| Error { next: error.next.replace("--listen", "--metrics"), ..error })?;
+    let named =
+        |next: &str| next.replace("--listen", "--metrics, or metrics.address in the configuration file");
+    let listener = server::listen(address).await;
+    let listener = listener.map_err(|error| Error { next: named(&error.next), ..error })?;
     // With port 0, the one that the system has chosen.
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
     tracing::info!(address = %address.ip(), metrics_port = port, "metrics and health are at hand");

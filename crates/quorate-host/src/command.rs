@@ -19,7 +19,7 @@ use quorate_core::identifier::{ActivationId, quoted};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Interval, Result, Timestamp};
 use quorate_edge::clock::Clock;
-use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::slash_forms::QUORATE_HOST;
 use quorate_edge::command_line::{self, print};
 use quorate_edge::files;
@@ -189,13 +189,21 @@ enum Command {
 
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match command_line::parse(arguments, QUORATE_HOST) {
+    match command_line::parse::<Arguments>(arguments, QUORATE_HOST) {
         Ok(arguments) => {
-            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+            let json = matches!(
+                arguments.command,
+                Command::Clients { json: true, .. } | Command::Events { json: true, .. }
+            );
+            let result = run(arguments, &Clock::system(), &mut command_line::standard_output());
+            if json { command_line::exit_as_json(result) } else { command_line::exit(result) }
         }
         Err(status) => status,
     }
 }
+
+/// What the manual pages say besides.
+const MANUAL: Manual = Manual { statuses: &[], environment: &[("HTTPS_PROXY", help_files::PROXY)] };
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let now = clock.now();
@@ -336,7 +344,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Config(command) => command.run(arguments.config.as_deref(), &directory, out),
         Command::Set(command) => command.run(&directory, &config()?, out),
         Command::Safekeeping(command) => command.run(&directory, out),
-        Command::HelpFiles(files) => files.write::<Arguments>(out),
+        Command::HelpFiles(files) => files.write::<Arguments>(&MANUAL, out),
     }
 }
 

@@ -291,6 +291,13 @@ fn only_ipk_and_serve_make_a_directory() {
     for command in [&["dti"][..], &["ato"], &["dlv"], &["dlv", "all"], &["upk"], &["atp", "123456"]] {
         site.refuses(command, &report);
     }
+    for command in ["clients", "events"] {
+        site.refuses(&[command], &report);
+        let refused = site.run(&[command, "--json"]);
+        let error: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
+        assert_eq!(error["error"]["code"], "Q605", "{error}");
+        assert!(refused.stdout.is_empty() && refused.status.code() == Some(1));
+    }
     assert!(!site.host_directory().exists());
     drop(site.serve(&[]));
     site.refuses(&["dlv"], NO_KEY);

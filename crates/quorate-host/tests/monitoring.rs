@@ -206,7 +206,7 @@ async fn only_what_is_there_is_answered_and_only_for_reading() {
     let taken = Site::new().run(&["serve", "--listen", "127.0.0.1:0", "--metrics", &address.to_string()]);
     let said = common::stderr(&taken);
     assert!(said.contains("error Q506"), "{said}");
-    assert!(said.contains("--metrics"), "{said}");
+    assert!(said.contains("with --metrics, or metrics.address in the configuration file"), "{said}");
 }
 
 /// Where the second listener of a host is.

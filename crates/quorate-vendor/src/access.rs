@@ -4,8 +4,8 @@
 //! something is asked for, by [`Access::may`].
 
 use crate::service::{Actor, Service};
+use crate::sha256::sha256;
 use crate::store::tokens::{self, TokenRecord};
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use quorate_core::{Code, Error, Interval, Result};
@@ -190,9 +190,7 @@ fn known(record: Option<TokenRecord>, id: i64) -> Result<TokenRecord> {
 
 /// A token is random enough that its bare hash gives nothing away.
 fn hash(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-    hash
+    sha256(token.as_bytes())
 }
 
 /// So that one that lies about is known for what it is.

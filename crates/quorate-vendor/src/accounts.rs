@@ -14,7 +14,6 @@ use crate::service::{Actor, Service, Turn};
 use crate::store::accounts::{self, AccountRecord, Failures};
 use crate::store::customers::folded;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use quorate_core::{Code, Error, Interval, Result, words};
@@ -416,9 +415,7 @@ fn known<T>(found: Option<T>, name: &str) -> Result<T> {
 }
 
 fn hash(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    hash
+    crate::sha256::sha256(text.as_bytes())
 }
 
 /// Verified in place of nobody's password, so that it takes as long.

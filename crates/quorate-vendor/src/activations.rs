@@ -3,9 +3,9 @@
 use crate::keys::{known_key, usable_key};
 use crate::rights::Rights;
 use crate::service::{Actor, Service, Turn};
+use crate::sha256::sha256;
 use crate::store::activations::{self, Activation, ActivationFilter, How, NewActivation, PerDay};
 use crate::webhooks;
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use quorate_core::certificate::Role;
@@ -169,10 +169,4 @@ fn not_proven(id: KeyId, next: &str) -> Error {
         format!("the proof that the sender holds product key {id} of this vendor does not hold"),
         format!("compare the key with its certificate and {next}"),
     )
-}
-
-fn sha256(content: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
-    hash
 }

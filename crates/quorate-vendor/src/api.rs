@@ -110,8 +110,8 @@ fn described() -> OpenApiRouter<Web> {
         title = "Quorate activation service",
         description = "Products, product keys, customers, activations by internet and by telephone.\n\n\
             Times are RFC 3339 in UTC. Errors are `application/problem+json` (RFC 9457) with a stable `code` and what to \
-            do `next`. Lists come in pages: `next` of one is `after` (or `before`) of the following. Operations that take an \
-            `Idempotency-Key` may be sent again within a day and are done once.",
+            do `next`. Lists that grow come in pages: `next` of one is `after` (or `before`) of the following. Operations \
+            that take an `Idempotency-Key` may be sent again within a day and are done once.",
         license(name = "Apache-2.0 OR MIT"),
     ),
     modifiers(&BearerTokens),
@@ -267,7 +267,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
 }
 
 fn nothing_here() -> Error {
-    Error::new(Code::NotSetUp, "there is nothing at this path", PATHS)
+    Error::new(Code::NotFound, "there is nothing at this path", PATHS)
 }
 
 fn wrong_method() -> Error {

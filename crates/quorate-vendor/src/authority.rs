@@ -347,8 +347,8 @@ pub fn tls_from_files(certificates: &Path, private_key: &Path) -> Result<rustls:
     if chain.is_empty() {
         return Err(unusable(certificates, &"it holds no certificate"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&files::read(private_key)?)
-        .map_err(|error| unusable(private_key, &error))?;
+    let key = files::read_secret(private_key, "who has read it can pass for this service")?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(private_key, &error))?;
     tls(chain, key)
 }
 

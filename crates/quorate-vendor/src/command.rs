@@ -3,21 +3,17 @@
 mod keys;
 mod output;
 mod safekeeping;
+mod serve;
 mod tokens;
 mod users;
 mod webhooks;
 
-use crate::api;
-use crate::authority::{self, Directories};
+use crate::authority::Directories;
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::openid::Provider;
 use crate::products;
 use crate::service::{self, Service, Vendor};
 use crate::token::TokenPlace;
 use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
-use crate::voice::signature::Secret;
-use crate::webhooks::Courier;
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
@@ -25,29 +21,22 @@ use quorate_core::Result;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
 use quorate_edge::clock::Clock;
-use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
 use quorate_edge::command_line::{self, print};
-use quorate_edge::config::LimitKeys;
 use quorate_edge::files::{self, Access};
-use quorate_edge::https::Poster;
-use quorate_edge::monitoring;
-use quorate_edge::server::{self, Limits};
 use quorate_edge::sql::Location;
 use safekeeping::Safekeeping;
-use sd_notify::NotifyState;
+use serve::Serve;
 use std::ffi::OsString;
-use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 use tokens::TokenCommand;
-use tokio::net::TcpListener;
 use users::UserCommand;
 use webhooks::WebhookCommand;
+
+pub use serve::{Beside, serve, serve_with};
 
 /// The vendor's activation service: products, product keys, host activation, license packs, phone desk.
 #[derive(Parser)]
@@ -164,23 +153,7 @@ enum Command {
         installation_id: Vec<String>,
     },
     /// Run the activation service.
-    Serve {
-        /// The address to listen on [default: "[::]:8443"].
-        #[arg(long, value_name = "ADDRESS:PORT")]
-        listen: Option<SocketAddr>,
-        /// A certificate chain from elsewhere, in PEM, instead of one by the activation CA.
-        #[arg(long, value_name = "FILE", requires = "tls_key")]
-        tls_certificate: Option<PathBuf>,
-        /// The private key that belongs to it, in PEM.
-        #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-        tls_key: Option<PathBuf>,
-        /// Where /metrics and /healthz are to be had, without TLS and without signing in; nowhere, unless told.
-        #[arg(long, value_name = "ADDRESS:PORT")]
-        metrics: Option<SocketAddr>,
-        /// Answer the telephone: a file with the secret by which a telephony platform signs what it asks at /voice.
-        #[arg(long, value_name = "FILE")]
-        voice_secret_file: Option<PathBuf>,
-    },
+    Serve(Box<Serve>),
     /// The configuration file.
     Config {
         #[command(subcommand)]
@@ -249,15 +222,44 @@ enum AuditCommand {
     },
 }
 
+impl Command {
+    /// The command's name, when it goes on for long or prints what is no result.
+    fn without_json(&self) -> Option<&'static str> {
+        match self {
+            Command::Serve(_) => Some("serve"),
+            Command::HelpFiles(files) => Some(files.name()),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match command_line::parse(arguments, QUORATE_VENDOR) {
+    match command_line::parse::<Arguments>(arguments, QUORATE_VENDOR) {
         Ok(arguments) => {
-            command_line::exit(run(arguments, &Clock::system(), &mut command_line::standard_output()))
+            let json = arguments.json;
+            if let Some(command) = arguments.command.without_json().filter(|_| json) {
+                return command_line::wrong_usage::<Arguments>(&format!(
+                    "`{command}` has no result to print as JSON"
+                ));
+            }
+            let result = run(arguments, &Clock::system(), &mut command_line::standard_output());
+            if json { command_line::exit_as_json(result) } else { command_line::exit(result) }
         }
         Err(status) => status,
     }
 }
+
+/// What the manual pages say besides.
+const MANUAL: Manual = Manual {
+    statuses: &[
+        ("quorate-vendor", command_line::NOT_AGAIN, PIN_REFUSED),
+        ("quorate-vendor-serve", command_line::NOT_AGAIN, PIN_REFUSED),
+    ],
+    environment: &[("HTTPS_PROXY", help_files::PROXY)],
+};
+const PIN_REFUSED: &str =
+    "A PKCS #11 token refuses its PIN (Q615), and would lock itself after some more tries.";
 
 fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> {
     let (dir, json) = (arguments.dir, arguments.json);
@@ -268,7 +270,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Config { command: ConfigCommand::Check { file } } => {
             return check(&Config::load(file.as_deref().or(named))?, &mut output);
         }
-        Command::HelpFiles(files) => return files.write::<Arguments>(output.out),
+        Command::HelpFiles(files) => return files.write::<Arguments>(&MANUAL, output.out),
         _ => {}
     }
     let config = Config::load(named)?;
@@ -340,40 +342,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         // Done already.
         Command::Config { .. } | Command::HelpFiles(_) => Ok(()),
-        Command::Serve { listen, tls_certificate, tls_key, metrics, voice_secret_file } => {
-            let log = &config.log;
-            command_line::start_log_as(log.format.unwrap_or_default(), log.filter.as_deref());
-            let service = open()?;
-            // A service without products could answer nothing; say so at the start.
-            service.catalog()?;
-            service.authority().check()?;
-            let pair = tls_certificate.zip(tls_key).or(config.tls_certificate.zip(config.tls_key));
-            let tls = match pair {
-                Some((certificate, key)) => authority::tls_from_files(&certificate, &key)?,
-                None => service.authority().service_tls(&service.service_name()?, clock.now())?,
-            };
-            let voice_secret = voice_secret_file.or(config.voice_secret);
-            let telephone = voice_secret.as_deref().map(Secret::read).transpose()?;
-            let openid = config.openid.map(|settings| Provider::new(settings, service.url(), clock));
-            let openid = openid.transpose()?;
-            let listen = listen.or(config.listen).unwrap_or(USUAL);
-            let limits = config.limits;
-            server::runtime()?.block_on(async {
-                let listener = server::listen(listen).await?;
-                let address = listener.local_addr().unwrap_or(listen);
-                let metrics = match metrics.or(config.metrics) {
-                    Some(address) => Some(monitoring::listen(address).await?),
-                    None => None,
-                };
-                tracing::info!(%address, "the activation service is listening");
-                if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-                    tracing::debug!(%error, "nobody wants to know that the service has started");
-                }
-                let beside = Beside { telephone, openid, metrics, limits };
-                serve_with(service, beside, tls, listener, quorate_edge::stop::asked()).await;
-                Ok(())
-            })
-        }
+        Command::Serve(serve) => serve.run(open, config, clock),
     }
 }
 
@@ -477,59 +446,6 @@ fn audit<W: Write>(command: AuditCommand, service: &Service, output: &mut Output
     }
 }
 
-/// Answers on `listener` until `stop` completes.
-pub async fn serve(
-    service: Service,
-    tls: rustls::ServerConfig,
-    listener: TcpListener,
-    stop: impl Future<Output = ()>,
-) {
-    serve_with(service, Beside::default(), tls, listener, stop).await;
-}
-
-/// What the service does besides.
-#[derive(Default)]
-pub struct Beside {
-    /// Answers the telephone, with the secret by which its requests are signed.
-    pub telephone: Option<Secret>,
-    /// Lets people sign in by this OpenID Connect provider.
-    pub openid: Option<Provider>,
-    /// Has the pages for whoever watches over it here.
-    pub metrics: Option<TcpListener>,
-    /// Limits other than the usual ones.
-    pub limits: LimitKeys,
-}
-
-/// The same, and something besides.
-pub async fn serve_with(
-    service: Service,
-    beside: Beside,
-    tls: rustls::ServerConfig,
-    listener: TcpListener,
-    stop: impl Future<Output = ()>,
-) {
-    let (traffic, counted) = (Arc::default(), Metrics::default());
-    let Beside { telephone, openid, metrics, limits } = beside;
-    let mut tasks =
-        vec![tokio::spawn(deliver(service.clone(), counted.clone())), tokio::spawn(forget(service.clone()))];
-    if let Some(listener) = metrics {
-        let pages = counted.pages(service.clone(), Arc::clone(&traffic));
-        tasks.push(tokio::spawn(monitoring::serve(listener, pages)));
-    }
-    let router = api::router(service, telephone, openid, counted);
-    server::serve(listener, Some(Arc::new(tls)), router, move || limits.or(Limits::default()), traffic, stop)
-        .await;
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-/// Tells the webhooks, for as long as the service runs.
-async fn deliver(service: Service, metrics: Metrics) {
-    match Poster::new(&service.clock) {
-        Ok(poster) => Courier::new(service, poster).run(metrics).await,
-        Err(error) => tracing::error!(%error, next = error.next, "no webhook is told of anything"),
-    }
-}
-
 /// Writes the vendor root and the signed catalog, what the vendor's product ships with, and prints where they are.
 pub fn write_catalog(service: &Service, directory: &Path, out: &mut impl Write) -> Result<()> {
     let [root, catalog] = catalog_files(service, directory)?;
@@ -543,19 +459,3 @@ fn catalog_files(service: &Service, directory: &Path) -> Result<[PathBuf; 2]> {
     files::write(&catalog, service.catalog_jws()?.as_bytes(), Access::Public)?;
     Ok([root, catalog])
 }
-
-/// Forgets, every hour, what is kept for a while only.
-async fn forget(service: Service) {
-    loop {
-        let service = service.clone();
-        let forgotten = tokio::task::spawn_blocking(move || service.forget_answers()).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!(%error, next = error.next, "what is kept for a while could not be forgotten");
-        }
-        tokio::time::sleep(FORGET_EVERY).await;
-    }
-}
-
-/// Where it listens, unless it is told.
-const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 8443);
-const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -1,6 +1,7 @@
 //! Product keys: issued one at a time or by the million, given to customers, limited, found again.
 //!
-//! What blocks them is in [`crate::revocation`], what they are worth in [`crate::activations`].
+//! What blocks them is in [`crate::revocation`], what they are worth in `rights`, how far they are used up in
+//! [`crate::usage`].
 
 use crate::customers;
 use crate::once::Once;
@@ -8,11 +9,11 @@ use crate::products::{channel, key_group};
 use crate::revocation;
 use crate::rights::{self, Rights};
 use crate::service::{Actor, Service, Turn};
+use crate::sha256::sha256;
 use crate::store;
 use crate::store::audit::hex;
 use crate::store::customers::folded;
 use crate::store::keys::{self, KeyFilter, KeyRecord, Limits};
-use aws_lc_rs::digest;
 use quorate_core::catalog::Channel;
 use quorate_core::certificate::Role;
 use quorate_core::product_key::{KeyId, ProductKey, Verifier};
@@ -269,7 +270,7 @@ impl Service {
                 bad.push((lines.get(&id).copied().unwrap_or_default(), unknown_key(id).what));
             }
             customers::refuse_lines(file, bad)?;
-            let sum = hex(digest::digest(&digest::SHA256, csv).as_ref());
+            let sum = hex(&sha256(csv));
             turn.note("key.assign-file", file, serde_json::json!({ "count": keys.len(), "sha-256": sum }))
         })?;
         Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))

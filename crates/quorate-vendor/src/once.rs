@@ -4,9 +4,10 @@
 //! sealed under a key that only the sender's token gives, and forgotten after a day.
 
 use crate::service::{Service, Turn};
+use crate::sha256::sha256_of;
 use crate::store::answers;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{digest, hkdf};
+use aws_lc_rs::hkdf;
 use quorate_core::{Code, Error, Interval, Result};
 use quorate_edge::random;
 use serde::Serialize;
@@ -34,12 +35,7 @@ impl Once {
                 "send a random UUID for each new request, and the same one when the request is sent again",
             ));
         }
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(path.as_bytes());
-        context.update(&[0]);
-        context.update(body);
-        let mut request = [0; 32];
-        request.copy_from_slice(context.finish().as_ref());
+        let request = sha256_of(&[path.as_bytes(), &[0], body]);
         let info = [name.as_bytes()];
         let seal = hkdf::Salt::new(hkdf::HKDF_SHA256, b"quorate answer")
             .extract(token.as_bytes())

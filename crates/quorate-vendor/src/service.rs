@@ -6,6 +6,7 @@
 //! This file is the vendor itself; the methods are where their subjects are ([`crate::products`], [`crate::keys`],
 //! [`crate::customers`], [`crate::activations`], [`crate::phone`], [`crate::revocation`], [`crate::audit`]).
 
+use crate::address;
 use crate::authority::{Authority, Directories};
 use crate::store::{self, audit, catalogs};
 use crate::token::{TokenKey, TokenPlace};
@@ -16,8 +17,6 @@ use quorate_edge::clock::Clock;
 use quorate_edge::files;
 use quorate_edge::sql::{Location, Session, Sql};
 use rustls::pki_types::ServerName;
-use std::net::Ipv6Addr;
-use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -118,7 +117,7 @@ impl Service {
         vendor: &Vendor,
         clock: &Clock,
     ) -> Result<()> {
-        service_host(&vendor.url)?;
+        check(vendor)?;
         directories.check()?;
         files::make_private_directory(&directories.service)?;
         let _alone = lock(&directories.service)?;
@@ -134,10 +133,9 @@ impl Service {
                 "a vendor is set up once; choose other directories for another vendor",
             ));
         }
-        let settings =
-            [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.as_str()), (URL, vendor.url.as_str())];
+        let settings = [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.trim()), (URL, vendor.url.as_str())];
         let key = token.map(TokenKey::generate).transpose()?;
-        Authority::create(directories, &vendor.id, &vendor.name, key, clock.now())
+        Authority::create(directories, &vendor.id, vendor.name.trim(), key, clock.now())
             .and_then(|()| store::create(database, &settings))
             .map_err(|error| {
                 // Half a vendor would only be in the way of the next attempt, and so would the key that was made for it.
@@ -233,21 +231,30 @@ impl Service {
         self.sql.read(|session| self.catalog_in(session))
     }
 
+    /// The newest catalog, when products have been imported.
+    pub fn newest(&self) -> Result<Option<Arc<Current>>> {
+        self.sql.read(|session| self.newest_in(session))
+    }
+
     pub(crate) fn catalog_in(&self, session: &mut Session<'_>) -> Result<Arc<Current>> {
-        let newest = catalogs::newest(session)?.ok_or_else(|| {
+        self.newest_in(session)?.ok_or_else(|| {
             Error::new(
                 Code::NotSetUp,
                 "no products have been imported yet",
                 "`quorate-vendor product import FILE`",
             )
-        })?;
+        })
+    }
+
+    fn newest_in(&self, session: &mut Session<'_>) -> Result<Option<Arc<Current>>> {
+        let Some(newest) = catalogs::newest(session)? else { return Ok(None) };
         let known = self.signed().catalog.clone();
         if let Some(known) = known.filter(|known| known.catalog.number == newest) {
-            return Ok(known);
+            return Ok(Some(known));
         }
         let current = Arc::new(self.catalog_of(session, newest)?);
         self.signed().catalog = Some(Arc::clone(&current));
-        Ok(current)
+        Ok(Some(current))
     }
 
     /// A catalog by its number.
@@ -300,29 +307,48 @@ pub fn own_database(directory: &Path) -> Location {
     Location::File(directory.join(DATABASE))
 }
 
-fn service_host(url: &str) -> Result<String> {
-    let authority = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    // An IPv6 address is in brackets, which hold colons; a port follows the last one.
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let is_host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
-        None => ServerName::try_from(host).is_ok(),
-    };
-    if !is_host || port.is_some_and(|port| port.parse::<NonZeroU16>().is_err()) {
-        return Err(Error::new(
-            Code::AddressInvalid,
-            format!("{} is not the URL of an activation service", quorate_core::identifier::quoted(url)),
-            "write it as in \"https://activation.contoso.example\"",
-        ));
+/// Checks what `init` is told for good. The name stands in certificates; the paths of requests are put behind the URL.
+fn check(vendor: &Vendor) -> Result<()> {
+    let refused = |what: &str, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
+    if vendor.name.trim().is_empty() {
+        return refused("the vendor has no name", "give the name that people know it by, with --name");
     }
-    Ok(host.to_owned())
+    if vendor.name.chars().any(char::is_control) {
+        return refused("the vendor's name holds a control character", "write it in one line of plain text");
+    }
+    let length = vendor.name.chars().count();
+    if length > LONGEST_NAME {
+        return refused(
+            &format!("the vendor's name has {length} characters"),
+            &format!("a certificate has room for {LONGEST_NAME}: shorten it"),
+        );
+    }
+    service_host(&vendor.url).map(drop)
+}
+
+fn service_host(url: &str) -> Result<String> {
+    let refused = |what: &str| {
+        Error::new(
+            Code::AddressInvalid,
+            format!("{} {what}", quorate_core::identifier::quoted(url)),
+            "write it as in \"https://activation.contoso.example\"",
+        )
+    };
+    let parsed = address::parse(url).filter(|parsed| parsed.scheme() == "https");
+    let parsed = parsed.ok_or_else(|| refused("is not the URL of an activation service"))?;
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err(refused("has a \"?\" or \"#\", behind which no path of a request can stand"));
+    }
+    // Hosts and machines take a sign of this kind for a user's name.
+    let host = parsed.host_str().filter(|_| !url.contains('@'));
+    let host = host.filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
+    host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }
 
 /// The database in the vendor's own directory.
-const DATABASE: &str = "vendor.db";
+pub(crate) const DATABASE: &str = "vendor.db";
+/// What X.520 lets a certificate's common name have, 64, without the words that stand behind the name in it.
+const LONGEST_NAME: usize = 64 - " activation CA".len();
 pub(crate) const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";

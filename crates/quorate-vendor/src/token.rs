@@ -4,6 +4,7 @@
 //! taken away and come back, as a module on the network does: a session that has failed is opened once more. A PIN that the
 //! token has refused is not tried again.
 
+use crate::sha256::sha256;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Fault, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -191,8 +192,8 @@ impl PublicKeyData for TokenKey {
 
 impl SigningKey for TokenKey {
     fn sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, rcgen::Error> {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, message);
-        let signature = self.sign_digest(digest.as_ref()).and_then(|signature| self.in_der(&signature));
+        let digest = sha256(message);
+        let signature = self.sign_digest(&digest).and_then(|signature| self.in_der(&signature));
         signature.map_err(|error| {
             FAULT.set(Some(error));
             rcgen::Error::RemoteKeyError

@@ -1,7 +1,7 @@
 //! What is said of keys, customers and activations: the same JSON from the commands and from the API.
 
 use crate::access::Scope;
-use crate::phone::{Confirmed, Usage};
+use crate::phone::Confirmed;
 use crate::store::accounts::AccountRecord;
 use crate::store::activations::Activation;
 use crate::store::customers::Customer;
@@ -9,6 +9,7 @@ use crate::store::keys::KeyRecord;
 use crate::store::tokens::TokenRecord;
 use crate::store::webhooks::{DeliveryRecord, WebhookRecord};
 use crate::store::{audit, catalogs};
+use crate::usage::Usage;
 use crate::webhooks::Event;
 use quorate_core::Timestamp;
 use quorate_core::catalog_diff::{Change, Difference};

@@ -136,9 +136,14 @@ impl Service {
 
     /// So many messages to a webhook, the newest first.
     pub fn deliveries(&self, id: i64, most: u32) -> Result<Vec<DeliveryRecord>> {
+        self.deliveries_before(id, None, most)
+    }
+
+    /// The same, of those before this number.
+    pub fn deliveries_before(&self, id: i64, before: Option<u64>, most: u32) -> Result<Vec<DeliveryRecord>> {
         self.sql.read(|session| {
             known(webhooks::find(session, id)?, id)?;
-            webhooks::deliveries(session, id, most)
+            webhooks::deliveries(session, id, before, most)
         })
     }
 
@@ -382,6 +387,8 @@ mod tests {
             ("https://user:secret@shop.example/", "the URL of the webhook holds a user's name"),
             ("https://", "this is not the URL of a webhook"),
             ("shop.example", "this is not the URL of a webhook"),
+            ("ftp://shop.example", "this is not the URL of a webhook"),
+            ("https://shop.example:99999/", "this is not the URL of a webhook"),
             ("https://shop.example/a b", "the URL of the webhook is too long, or holds spaces"),
         ] {
             assert_eq!(check_url(url).unwrap_err().what, what, "{url}");

@@ -312,8 +312,8 @@ async fn other_paths_and_methods_are_problems_too() {
         is_problem(
             parts(web.get(path).await).await,
             404,
-            "Q605",
-            "Nothing has been set up here yet.",
+            "Q704",
+            "There is nothing of this number, of this name, or at this path.",
             "there is nothing at this path",
             paths,
         );
@@ -324,8 +324,10 @@ async fn other_paths_and_methods_are_problems_too() {
         (Method::POST, "/v1/catalog"),
         (Method::DELETE, "/v1/revocations"),
     ] {
+        let answer = web.send(method, path, "").await;
+        assert!(answer.headers().contains_key("allow"), "{path}");
         is_problem(
-            parts(web.send(method, path, "").await).await,
+            parts(answer).await,
             405,
             "Q306",
             "A request lacks a field or carries one that cannot be.",

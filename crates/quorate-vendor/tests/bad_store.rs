@@ -8,6 +8,7 @@ mod common;
 
 use common::web::client_of;
 use common::{EXAMPLE, HOST_KEYS, Ran, Vendor, installation_id, vendor_program};
+use quorate_edge::files::{self, Access};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -55,9 +56,9 @@ fn a_signing_key_that_others_can_read_is_not_used() {
     for name in ["ca.key.pem", "issuer.key.pem"] {
         let file = vendor.service_directory().join(name);
         let set = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        set(0o640);
+        set(0o644);
         vendor.run(&["key", "list"]).fails(
-            &format!("Q613: {} can be read by others than its owner (mode 640)", file.display()),
+            &format!("Q613: {} can be read by others than its owner (mode 644)", file.display()),
             &format!("chmod 600 {}; who has read it can sign as the vendor", file.display()),
         );
         set(0o400);
@@ -144,7 +145,7 @@ fn a_certificate_from_elsewhere_must_fit_its_key() {
     let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
     let serve = |content: &str, key_content: &str| {
         std::fs::write(&certificate, content).unwrap();
-        std::fs::write(&key, key_content).unwrap();
+        files::write(&key, key_content.as_bytes(), Access::Private).unwrap();
         let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
         vendor.run(&["serve", "--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", key])
     };
@@ -162,12 +163,30 @@ fn a_certificate_from_elsewhere_must_fit_its_key() {
     serve(&ca, "garbage")
         .fails(&format!("Q209 (0x8007000D): {} cannot be used: no items found", key.display()), give);
     vendor.run(&["serve", "--tls-certificate", "site.pem"]).is_wrong_usage("--tls-key");
+
+    // One that others can read is not used, and `config check` says so before.
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = vendor.path("vendor.toml");
+    std::fs::write(&file, "[tls]\ncertificate = \"site.pem\"\nkey = \"site.key.pem\"\n").unwrap();
+    let (file, path) = (file.to_str().unwrap(), key.to_str().unwrap());
+    let certificate = certificate.to_str().unwrap();
+    for arguments in [
+        &["serve", "--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", path][..],
+        &["serve", "--listen", "127.0.0.1:0", "--config", file],
+        &["config", "check", file],
+    ] {
+        vendor.run(arguments).fails(
+            &format!("Q613: {path} can be read by others than its owner (mode 644)"),
+            &format!("chmod 600 {path}; who has read it can pass for this service"),
+        );
+    }
 }
 
 /// The program itself: it says where it listens, answers, and ends well when asked to.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_runs_until_it_is_asked_to_stop() {
-    let vendor = Vendor::new();
+    // Products may come later.
+    let vendor = Vendor::without_products();
     let mut program = vendor_program(&vendor.service_directory())
         .args(["serve", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -175,14 +194,15 @@ async fn the_service_runs_until_it_is_asked_to_stop() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+    let warning = lines.next().unwrap().unwrap();
+    assert!(warning.contains("no products have been imported yet"), "{warning}");
     let listening = lines.next().unwrap().unwrap();
     let (_, address) = listening.split_once("the activation service is listening address=").unwrap();
-    let answer = client_of(vendor.service().authority().root())
-        .get(format!("https://{address}/v1/catalog"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
+    let client = client_of(vendor.service().authority().root());
+    let catalog = || client.get(format!("https://{address}/v1/catalog")).send();
+    assert_eq!(catalog().await.unwrap().status(), 404);
+    vendor.import(EXAMPLE.as_bytes()).succeeds();
+    assert_eq!(catalog().await.unwrap().status(), 200);
     // Commands work beside it.
     vendor.key(HOST_KEYS);
 

@@ -319,6 +319,57 @@ fn products_are_reviewed_and_signed() {
     });
 }
 
+/// A token that may not see customers does not hear of them by typing errors either.
+#[test]
+fn what_a_token_may_not_see_no_error_tells() {
+    over_https(async |web, place| {
+        place.ask(|service| service.add_customer("Fabrikam", "").unwrap());
+        let order = || Some(json!({"group": MAKS, "customer": "fabri"}));
+        let next = async |scopes: &[Scope], method, path: &str, body| {
+            let (status, problem) = Program::new(web, place, scopes).ask(method, path, body).await;
+            assert_eq!((status, &problem["code"]), (404, &json!("Q407")));
+            assert_eq!(problem["detail"], json!("there is no customer \"fabri\""));
+            problem["next"].as_str().unwrap().to_owned()
+        };
+        let sees = [Scope::Keys, Scope::Read];
+        assert_eq!(next(&sees, Method::POST, "/v1/keys", order()).await, "did you mean Fabrikam?");
+        let hidden = "correct the name or the number";
+        assert_eq!(next(&[Scope::Keys], Method::POST, "/v1/keys", order()).await, hidden);
+        place.ask(|service| service.issue_few(&Issue::of(MAKS, 1)).unwrap());
+        let (key, change) = ("/v1/keys/00097-000-000001", Some(json!({"customer": "fabri"})));
+        assert_eq!(next(&[Scope::Keys], Method::PATCH, key, change).await, hidden);
+    });
+}
+
+/// A webhook of every URL that the program takes can be made by whoever goes by the description.
+#[test]
+fn the_urls_of_webhooks_are_as_described() {
+    over_https(async |web, place| {
+        let admin = Program::new(web, place, &[Scope::Admin]);
+        let described: Value = web.get("/openapi.json").await.json().await.unwrap();
+        let url = &described["components"]["schemas"]["NewWebhook"]["properties"]["url"];
+        let pattern = regex::Regex::new(url["pattern"].as_str().unwrap()).unwrap();
+        for (url, taken) in [
+            ("https://shop.contoso.example/quorate", true),
+            ("https://Shop_1.contoso.example:8443/quorate?tenant=7&x='%20'#top", true),
+            ("HTTPS://192.0.2.7", true),
+            ("https://[2001:db8::7]:8443/", true),
+            ("http://127.0.0.1:9/hook?a=b", true),
+            ("http://localhost/", true),
+            ("http://shop.contoso.example/", false),
+            ("https://shop.contoso.example:99999/", false),
+            ("https://user:secret@shop.contoso.example/", false),
+            ("https://shop.contoso.example/a b", false),
+            ("shop.contoso.example", false),
+        ] {
+            let made = json!({"url": url, "events": ["activation"]});
+            let (status, answer) = admin.ask(Method::POST, "/v1/webhooks", Some(made)).await;
+            assert_eq!(status, if taken { 200 } else { 400 }, "{url}: {answer}");
+            assert!(!taken || pattern.is_match(url), "{url} is not as described");
+        }
+    });
+}
+
 #[test]
 fn a_token_permits_what_its_scopes_say_until_it_ends() {
     over_https(async |web, place| {

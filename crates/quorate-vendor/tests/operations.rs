@@ -109,6 +109,10 @@ fn the_configuration_file_is_heeded_by_every_command() {
     std::fs::write(&file, format!("[listen]\naddress = \"{address}\"\n")).unwrap();
     let refused = ran(&["serve"]);
     assert!(refused.err.starts_with(&format!("error Q506: cannot listen on {address}: ")), "{refused:?}");
+    std::fs::write(&file, format!("[metrics]\naddress = \"{address}\"\n")).unwrap();
+    let refused = ran(&["serve", "--listen", "127.0.0.1:0"]);
+    let advice = "or choose another port with --metrics, or metrics.address in the configuration file";
+    assert!(refused.err.contains(advice), "{refused:?}");
     let elsewhere = ran(&["serve", "--listen", "192.0.2.1:8443"]);
     assert!(elsewhere.err.contains("192.0.2.1:8443"), "{elsewhere:?}");
 

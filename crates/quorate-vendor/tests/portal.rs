@@ -420,6 +420,32 @@ fn a_form_is_taken_from_its_own_session_alone() {
     });
 }
 
+/// Who has just set a vendor up can go on in the portal.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_product_file_can_come_by_the_portal() {
+    let vendor = common::Vendor::without_products();
+    people(&vendor.service());
+    let web = Web::serve(&vendor).await;
+    let token = vendor.service().sign_in("alice", PASSWORD).unwrap();
+    let alice =
+        Client { web: &web, cookie: format!("__Host-quorate={}", token.reveal()), form: token.form_token() };
+    for path in ["/", "/keys", "/customers", "/desk", "/products"] {
+        let (status, page) = alice.send(Method::GET, path, &[]).await;
+        assert_eq!(status, 200, "{path}: {page}");
+    }
+    let (_, page) = alice.send(Method::GET, "/products", &[]).await;
+    assert!(page.contains("No products have been imported yet"), "{page}");
+    let (_, page) = alice.post("/products/diff", &[("file", "")]).await;
+    assert!(page.contains("Q107"), "{page}");
+    let file = [("file", common::EXAMPLE)];
+    let (_, page) = alice.post("/products/diff", &file).await;
+    assert!(page.contains("<li>+ 7 SKUs</li>") && page.contains("Sign as catalog 1"), "{page}");
+    let (status, page) = alice.post("/products/import", &file).await;
+    assert_eq!(status, 200, "{page}");
+    let (_, page) = alice.send(Method::GET, "/products", &[]).await;
+    assert!(page.contains("Catalog 1, signed") && !page.contains("No products"), "{page}");
+}
+
 #[test]
 fn pages_tell_browsers_to_keep_to_themselves() {
     over_https(async |web, place| {

@@ -172,8 +172,8 @@ fn a_token_that_cannot_be_used_is_told_from_one_that_is_not_there() {
     let serve = machine.vendor(&["serve", "--listen", "127.0.0.1:0"]);
     assert!(serve.status == Some(78) && serve.err.contains("Q615"), "{serve:?}");
     machine.pin(PIN);
-    std::fs::set_permissions(machine.at("pin"), PermissionsExt::from_mode(0o640)).unwrap();
-    refused("error Q613: DIR/pin can be read by others than its owner (mode 640)");
+    std::fs::set_permissions(machine.at("pin"), PermissionsExt::from_mode(0o644)).unwrap();
+    refused("error Q613: DIR/pin can be read by others than its owner (mode 644)");
     machine.pin(PIN);
 
     std::fs::rename(machine.at("tokens"), machine.at("away")).unwrap();

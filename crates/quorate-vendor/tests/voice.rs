@@ -18,6 +18,7 @@ use quorate_core::confirmation_id::ConfirmationId;
 use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::LicensePack;
 use quorate_core::product_key::{KeyId, ProductKey};
+use quorate_edge::files::{self, Access};
 use quorate_vendor::store::activations::ActivationFilter;
 use quorate_vendor::voice::signature::Secret;
 use reqwest::{Method, Response};
@@ -196,6 +197,10 @@ async fn what_the_platform_has_not_signed_is_refused() {
     );
     assert_eq!(web.get("/voice").await.status(), 405);
 
+    // A platform that signs with the old secret still is answered as well.
+    let old = sign(OLD_SECRET, PUBLIC, &fields);
+    assert_eq!(platform.send(PUBLIC, &body(&fields), Some(old)).await.status(), 200);
+
     // As it was recorded, it is answered again, and counts once; the name by which it comes in does not matter.
     for _ in 0..2 {
         let answer = platform.send(&url, &body(&fields), Some(signed.clone())).await;
@@ -238,6 +243,24 @@ async fn what_is_missing_in_a_signed_request_is_silence_or_a_new_call() {
     }
 }
 
+/// A star that nothing stands before begins the group again, and is no silence; where the platform does not tell of it, the
+/// service cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_star_alone_is_no_silence() {
+    let (_vendor, web) = vendor_with_telephone().await;
+    let platform = Platform::new(&web);
+    let mut call = platform.call().await;
+    for _ in 0..4 {
+        call.types("*").await;
+        call.hears("Group 1 from its first digit, please.");
+    }
+    call.types("").await;
+    call.hears("Nothing was typed. Group 1, please.");
+    let mut call = Platform { tells_of_the_star: false, ..platform }.call().await;
+    call.types("*").await;
+    call.hears("Nothing was typed. Group 1, please.");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_line_without_a_secret() {
     let vendor = Vendor::new();
@@ -258,16 +281,23 @@ async fn the_program_keeps_its_secrets() {
         &format!("Q601: {} cannot be read: no such file or directory", file.display()),
         "check the path",
     );
-    std::fs::write(&file, "hunter2\n").unwrap();
+    let write = |content: &str| files::write(&file, content.as_bytes(), Access::Private).unwrap();
+    write("hunter2\n");
     vendor.run(&serve).fails(
         &format!(
-            "Q209 (0x8007000D): {} holds fewer than 16 characters, which could be guessed",
+            "Q209 (0x8007000D): {} holds fewer than 16 characters in line 1, which could be guessed",
             file.display()
         ),
-        "put the secret that the telephony platform signs with into the file, alone on one line",
+        "put the secret that the telephony platform signs with into the file, alone on a line",
+    );
+    write(&format!("{SECRET}\n"));
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    vendor.run(&serve).fails(
+        &format!("Q613: {} can be read by others than its owner (mode 644)", file.display()),
+        &format!("chmod 600 {}; then let the platform make another secret", file.display()),
     );
 
-    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    write(&format!("{SECRET}\n"));
     let mut program = vendor_program(&vendor.service_directory())
         .args(serve)
         .env("QUORATE_LOG", "debug")
@@ -307,8 +337,11 @@ async fn the_program_keeps_its_secrets() {
 }
 
 /// A telephony platform that has been told to ask the service for what it shall do.
+#[derive(Clone, Copy)]
 struct Platform<'w> {
     web: &'w Web,
+    /// Whether it tells of a key that ended a group without any digit.
+    tells_of_the_star: bool,
 }
 
 /// A call that the platform carries.
@@ -335,13 +368,13 @@ struct Gather {
 
 impl<'w> Platform<'w> {
     fn new(web: &'w Web) -> Self {
-        Self { web }
+        Self { web, tells_of_the_star: true }
     }
 
     /// Somebody calls.
     async fn call(self) -> OngoingCall<'w> {
         let mut call = OngoingCall { platform: self, step: Step::default(), urls: Vec::new() };
-        call.go(PUBLIC.to_owned(), None).await;
+        call.go(PUBLIC.to_owned(), None, None).await;
         call
     }
 
@@ -361,8 +394,9 @@ impl<'w> Platform<'w> {
 
 impl OngoingCall<'_> {
     /// Asks what to do next.
-    async fn go(&mut self, url: String, digits: Option<&str>) {
-        let fields = fields(digits);
+    async fn go(&mut self, url: String, digits: Option<&str>, finish: Option<char>) {
+        let mut fields = fields(digits);
+        fields.extend(finish.map(|key| ("FinishedOnKey".to_owned(), key.to_string())));
         let answer = self.platform.send(&url, &body(&fields), Some(sign(SECRET, &url, &fields))).await;
         assert_eq!(
             (answer.status().as_u16(), content_type(&answer)),
@@ -379,11 +413,12 @@ impl OngoingCall<'_> {
         let gather = self.step.gather.take().unwrap_or_else(|| panic!("not asked: {:?}", self.step.says));
         let ends = |key: char| gather.finish.contains(key);
         let digits: String = keys.chars().take_while(|key| !ends(*key)).take(gather.keys).collect();
-        match digits.is_empty() {
-            false => self.go(gather.action, Some(&digits)).await,
+        let finish = keys.chars().nth(digits.len()).filter(|key| ends(*key));
+        match digits.is_empty() && !(finish.is_some() && self.platform.tells_of_the_star) {
+            false => self.go(gather.action, Some(&digits), finish).await,
             true => {
                 let redirect = self.step.redirect.take().unwrap();
-                self.go(redirect, None).await;
+                self.go(redirect, None, None).await;
             }
         }
     }
@@ -467,7 +502,17 @@ impl Step {
         match inside.as_slice() {
             ["Response"] => assert!(named.is_empty()),
             ["Response", "Gather"] => {
-                assert_eq!(named, ["action", "finishOnKey", "input", "method", "numDigits", "timeout"]);
+                let known = [
+                    "action",
+                    "actionOnEmptyResult",
+                    "finishOnKey",
+                    "input",
+                    "method",
+                    "numDigits",
+                    "timeout",
+                ];
+                assert_eq!(named, known);
+                assert_eq!(attribute("actionOnEmptyResult"), "true");
                 assert_eq!((attribute("input"), attribute("method")), ("dtmf", "POST"));
                 assert_eq!(attribute("timeout"), "10");
                 self.gather = Some(Gather {
@@ -505,7 +550,7 @@ fn telephone_vendor() -> Vendor {
 async fn vendor_with_telephone() -> (Vendor, Web) {
     let vendor = telephone_vendor();
     let file = vendor.path("voice-secret");
-    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    files::write(&file, format!("{OLD_SECRET}\n{SECRET}\n").as_bytes(), Access::Private).unwrap();
     let web = Web::serve_with(vendor.service(), Some(Secret::read(&file).unwrap())).await;
     (vendor, web)
 }
@@ -565,6 +610,8 @@ fn mistyped(group: &str) -> String {
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// Of which the platform has just been given another.
+const OLD_SECRET: &str = "fedcba9876543210fedcba9876543210";
 const FROM: &str = "+441632960960";
 /// Where the service is reached, as it has been set up.
 const BASE: &str = "https://127.0.0.1:8443/quorate";

@@ -172,6 +172,8 @@ fn a_webhook_is_told_until_it_has_heard() {
         service.confirm(&installation_id(&key(&service, MAKS), 1)).unwrap_err();
         service.remove_webhook(lost.id).unwrap();
         assert_eq!(service.deliveries(lost.id, 9).unwrap().len(), 1);
+        assert!(service.deliveries_before(lost.id, Some(delivery.id), 9).unwrap().is_empty());
+        assert_eq!(service.deliveries_before(lost.id, Some(delivery.id + 1), 9).unwrap().len(), 1);
     });
 }
 

@@ -17,7 +17,7 @@ use quorate_core::identifier::{ActivationId, quoted};
 use quorate_core::license_state::Situation;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::clock::Clock;
-use quorate_edge::command_line::help_files::HelpFiles;
+use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::{self, slash_forms};
 use quorate_edge::machine::Machine;
 use std::ffi::OsString;
@@ -191,7 +191,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<Exit
     let Arguments { dir: directory, machine, dns_server, domains, host_file, json, command } = arguments;
     // This needs nothing of the machine.
     if let Command::HelpFiles(files) = command {
-        return files.write::<Arguments>(out).map(|()| ExitCode::SUCCESS);
+        return files.write::<Arguments>(&MANUAL, out).map(|()| ExitCode::SUCCESS);
     }
     let machine = Machine::read(machine.as_deref())?;
     let dns = Dns { server: dns_server, domains };
@@ -278,6 +278,18 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the manual pages say besides.
+const MANUAL: Manual = Manual {
+    statuses: &[
+        ("quorate-status", 3, "With --exit-code: a product is in a grace, and none is worse."),
+        ("quorate-status", 4, "With --exit-code: a product is in notification or unlicensed."),
+    ],
+    environment: &[
+        ("QUORATE_HOST", "The activation host of this machine, before that of the host file and of DNS."),
+        ("HTTPS_PROXY", help_files::PROXY),
+    ],
+};
+
 fn by_way(clients: Vec<Client>, service: ServiceArguments) -> Result<Vec<Client>> {
     let way = service.way()?;
     Ok(clients.into_iter().map(|client| client.with_service(way.clone())).collect())
@@ -356,8 +368,7 @@ impl Command {
         match self {
             Command::Run { .. } => Some("run"),
             Command::Watch => Some("watch"),
-            Command::HelpFiles(HelpFiles::Completions { .. }) => Some("completions"),
-            Command::HelpFiles(HelpFiles::ManPages { .. }) => Some("man-pages"),
+            Command::HelpFiles(files) => Some(files.name()),
             _ => None,
         }
     }

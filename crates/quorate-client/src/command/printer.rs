@@ -118,9 +118,7 @@ impl<'a, W: Write> Printer<'a, W> {
 /// Tells an error on standard error: to people, or as one line of JSON.
 pub fn tell(error: &Error, json: bool) {
     if json {
-        let line = serde_json::json!({ "error": Problem::from(error) });
-        // Nothing can be done when standard error is closed.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        command_line::tell_as_json(error);
     } else {
         command_line::tell(error);
     }

@@ -50,6 +50,40 @@ fn manual_pages_name_the_slash_forms_and_show_no_escape_codes() {
     assert_eq!(page("quorate.1"), before);
 }
 
+/// Of all ways to end and all variables, a page has its own.
+#[test]
+fn manual_pages_have_exit_statuses_and_the_environment() {
+    let terminal = Terminal::new();
+    let pages = written(&terminal);
+    let page = |name: &str| std::fs::read_to_string(terminal.directory().join("man").join(name)).unwrap();
+    for name in &pages {
+        let page = page(name);
+        for text in
+            [".SH \"EXIT STATUS\"", "Typed wrongly: nothing was done.", ".SH ENVIRONMENT", "QUORATE_LOG"]
+        {
+            assert!(page.contains(text), "{name}: {text}");
+        }
+        let graces = page.contains("a product is in a grace, and none is worse");
+        assert_eq!(graces, name == "quorate-status.1", "{name}");
+        let pin = page.contains("refuses its PIN");
+        assert_eq!(pin, ["quorate-vendor.1", "quorate-vendor-serve.1"].contains(&name.as_str()), "{name}");
+    }
+    for (name, variable) in [
+        ("quorate-activate.1", "QUORATE_DIR"),
+        ("quorate.1", "QUORATE_HOST\\fR"),
+        ("quorate-host-serve.1", "QUORATE_HOST_CONFIG"),
+        ("quorate-vendor-key-issue.1", "QUORATE_VENDOR_DATABASE"),
+    ] {
+        let page = page(name);
+        let (_, environment) = page.split_once(".SH ENVIRONMENT").unwrap();
+        assert!(environment.contains(variable) && environment.contains("HTTPS_PROXY"), "{name}");
+    }
+    // In the usual order.
+    let page = page("quorate.1");
+    let at = |heading: &str| page.find(heading).unwrap_or_else(|| panic!("{heading}: {page}"));
+    assert!(at(".SH OPTIONS") < at("EXIT STATUS") && at(".SH ENVIRONMENT") < at(".SH VERSION"));
+}
+
 #[test]
 fn bash_completes_commands_options_and_shells() {
     let terminal = Terminal::new();

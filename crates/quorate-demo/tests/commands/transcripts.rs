@@ -48,7 +48,28 @@ fn a_host_is_activated_by_telephone() {
     let key = issued.split_whitespace().last().unwrap();
     terminal.set("KEY", key);
     terminal.set("MISTYPED", format!("{}{}", if key.starts_with('B') { 'C' } else { 'B' }, &key[1..]));
+    terminal.run("quorate-vendor catalog --out product");
+    // As the package has started it.
+    let host = Daemon::host(&terminal);
+    terminal.set("HOST", format!("127.0.0.1:{}", host.port));
+    machines(&terminal, 5);
     terminal.follow("host-by-phone.txt");
+}
+
+/// What case study 1 had in mind before it failed.
+#[test]
+fn a_host_is_activated_online() {
+    let mut terminal = vendor_terminal();
+    terminal.run(
+        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1 --root-dir root",
+    );
+    terminal.run("quorate-vendor product import products.toml");
+    let issued = terminal.run("quorate-vendor key issue --group 96");
+    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
+    terminal.set("KEY", issued.split_whitespace().last().unwrap());
+    let service = Daemon::vendor(&terminal);
+    terminal.set("SERVICE", format!("https://127.0.0.1:{}", service.port));
+    terminal.follow("host-online.txt");
 }
 
 /// Case study 2 of the article: machines without the domain's DNS, the host set by its address.

@@ -29,8 +29,15 @@ impl Caller {
         question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.access.may(scope)?;
-        let actor = self.access.actor;
-        web.ask(move |service| question(&service.by(actor))).await
+        let Access { actor, scopes } = self.access;
+        let answer = web.ask(move |service| question(&service.by(actor))).await;
+        answer.map_err(|error| match error.code {
+            // It names customers that are called alike, for whoever may see them.
+            Code::CustomerUnknown if !scopes.contains(&Scope::Read) => {
+                Error::new(error.code, error.what, "correct the name or the number")
+            }
+            _ => error,
+        })
     }
 
     /// Under which key the request is done once, if the sender gives one.

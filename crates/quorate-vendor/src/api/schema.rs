@@ -75,7 +75,7 @@ pub struct KeyActivationResponse {
     pub machines_allowed: u32,
 }
 
-/// A page of a list that is read from the beginning.
+/// A page of a list that begins with the newest.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Before {

@@ -48,7 +48,10 @@ async fn step(
         return Err(Refusal::from(unsigned()));
     }
     let call = Call::of_query(uri.query().unwrap_or_default())?;
-    let keys = fields.iter().find_map(|(name, value)| (name == "Digits").then(|| value.to_string()));
+    let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    let digits = field("Digits").unwrap_or_default();
+    // The key that ends a group is not among its digits; alone, it is no silence.
+    let keys = if digits.is_empty() { field("FinishedOnKey").unwrap_or_default() } else { digits }.to_owned();
     let counted = web.clone();
     let answer = web.ask(move |service| {
         let service = service.by(Actor::named("telephone line"));
@@ -57,7 +60,7 @@ async fn step(
             counted.count_confirmation("line", &confirmed);
             confirmed
         };
-        Ok(call.answer(service.vendor_name(), &keys.unwrap_or_default(), confirm))
+        Ok(call.answer(service.vendor_name(), &keys, confirm))
     });
     let text = twiml::write(&answer.await?, &format!("{base}{PATH}"))?;
     // It may be a Confirmation ID.

@@ -1,7 +1,7 @@
 //! Webhooks over the interface.
 
 use super::extract::{Asked, Caller, Named, Sent};
-use super::schema::{self, limit};
+use super::schema::{self, Before, before, limit};
 use super::{Answer, Web};
 use crate::access::Scope;
 use crate::service::Service;
@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// Every webhook, in the order in which they were made.
 #[derive(Serialize, ToSchema)]
@@ -23,11 +23,9 @@ pub struct Webhooks {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
-    /// Where the messages go: `https`, or `http` to this very machine.
-    #[schema(
-        max_length = 2000,
-        pattern = r"^https://[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?(/[A-Za-z0-9_./-]*)?$"
-    )]
+    /// Where the messages go: `https`, or `http` to this very machine, without anybody's name in it.
+    // Each URL that can be taken is of this form; of its host and port, a pattern could not say everything.
+    #[schema(max_length = 2000, pattern = r"^[Hh][Tt][Tt][Pp][Ss]?://[!-?A-\[\]-~]+$")]
     url: String,
     /// Of what it is told.
     #[schema(min_items = 1)]
@@ -43,19 +41,12 @@ pub struct MadeWebhook {
     secret: String,
 }
 
-/// How many messages are wanted.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Wanted {
-    /// How many, up to 1000; 50 unless told.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-}
-
 /// Messages to a webhook, the newest first.
 #[derive(Serialize, ToSchema)]
 pub struct Deliveries {
     deliveries: Vec<DeliveryView>,
+    /// `before` of the next page; null when this is the last.
+    next: Option<u64>,
 }
 
 /// List webhooks
@@ -107,7 +98,7 @@ pub async fn remove(web: State<Web>, caller: Caller, Named(id): Named<i64>) -> A
 /// What has become of its messages
 #[utoipa::path(
     get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks", security(("token" = [])),
-    params(("id" = i64, Path, description = "The webhook's number"), Wanted),
+    params(("id" = i64, Path, description = "The webhook's number"), Before),
     responses(
         (status = 200, body = Deliveries),
         (status = "4XX", body = schema::Problem, content_type = "application/problem+json"),
@@ -118,9 +109,11 @@ pub async fn deliveries(
     web: State<Web>,
     caller: Caller,
     Named(id): Named<i64>,
-    Asked(wanted): Asked<Wanted>,
+    Asked(page): Asked<Before>,
 ) -> Answer<Deliveries> {
-    let limit = limit(wanted.limit)?;
-    let deliveries = caller.ask(&web, Scope::Admin, move |service| service.deliveries(id, limit)).await?;
-    Ok(Json(Deliveries { deliveries: deliveries.iter().map(DeliveryView::from).collect() }))
+    let (limit, before) = (limit(page.limit)?, before(page.before)?);
+    let question = move |service: &Service| service.deliveries_before(id, before, limit);
+    let deliveries = caller.ask(&web, Scope::Admin, question).await?;
+    let next = deliveries.last().filter(|_| deliveries.len() == limit as usize).map(|last| last.id);
+    Ok(Json(Deliveries { next, deliveries: deliveries.iter().map(DeliveryView::from).collect() }))
 }

@@ -351,7 +351,9 @@ impl CustomerCommand {
             Self::Import { file } => {
                 let name = file.display().to_string();
                 let count = service.import_customers(&files::read(&file)?, &name)?;
-                output.say(&serde_json::json!({ "count": count }), || format!("{count} customers are added."))
+                output.say(&serde_json::json!({ "count": count }), || {
+                    format!("{} added.", words::counted(count, "customer"))
+                })
             }
             Self::List { name } => {
                 let customers = service.customers(&name, "", u32::MAX)?;

@@ -1,7 +1,7 @@
 //! What commands print: lines for people, or the same as one JSON document.
 
-use crate::phone::Usage;
 use crate::store::keys::KeyRecord;
+use crate::usage::Usage;
 use crate::view::UsageView;
 use quorate_core::certificate::Role;
 use quorate_core::{Code, Error, Result};

@@ -6,7 +6,8 @@
 //! in with it, its [mark](Attempt::mark) is remembered there, so that it is done once.
 
 use super::{CLOCKS, LASTS};
-use aws_lc_rs::{constant_time, digest, hmac};
+use crate::sha256::sha256;
+use aws_lc_rs::{constant_time, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use quorate_core::Timestamp;
@@ -76,7 +77,7 @@ impl Attempt {
 
     /// What the provider compares it with; section 4.2.
     pub(crate) fn challenge(&self) -> String {
-        BASE64URL.encode(digest::digest(&digest::SHA256, self.verifier().as_bytes()))
+        BASE64URL.encode(sha256(self.verifier().as_bytes()))
     }
 
     /// By what it is remembered that it has been used.

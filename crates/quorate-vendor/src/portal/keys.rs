@@ -136,8 +136,8 @@ pub async fn list(State(web): State<Web>, visitor: Visitor, Query(wanted): Query
     };
     let (keys, groups) = visitor
         .ask(&web, Scope::Read, move |service| {
-            let current = service.current()?;
-            let groups = current.catalog.products.key_groups.iter();
+            let current = service.newest()?;
+            let groups = current.iter().flat_map(|current| &current.catalog.products.key_groups);
             let groups = groups.map(|group| Group { number: group.number, name: group.name.clone() });
             Ok((service.keys(&filter, ROWS)?, groups.collect()))
         })

@@ -11,7 +11,8 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect};
-use quorate_core::catalog::Channel;
+use quorate_core::catalog::{Channel, KeyGroup, Products};
+use quorate_core::words::counted;
 use quorate_core::{Error, Result, Timestamp};
 use serde::Deserialize;
 
@@ -25,10 +26,10 @@ struct Group {
 
 #[derive(Template)]
 #[template(path = "products.html")]
-struct Products {
+struct ProductsPage {
     frame: Frame,
-    number: u64,
-    signed: Timestamp,
+    /// Number and time of the newest catalog; none before the first product file.
+    newest: Option<(u64, Timestamp)>,
     groups: Vec<Group>,
     history: Vec<CatalogView>,
     file: String,
@@ -36,17 +37,27 @@ struct Products {
     error: Option<Error>,
 }
 
+impl ProductsPage {
+    /// The number of the next catalog.
+    fn next(&self) -> u64 {
+        self.newest.map_or(1, |(number, _)| number + 1)
+    }
+}
+
 async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page {
     let (products, file) = visitor
         .ask(web, Scope::Read, move |service| {
+            let current = service.newest()?;
             let file = match &changed {
                 Some(file) => file.clone(),
-                None => service.product_file(None)?,
+                None if current.is_some() => service.product_file(None)?,
+                None => String::new(),
             };
-            let differences = changed.map(|file| differences_of(service, &file));
-            let current = service.current()?;
-            let products = &current.catalog.products;
-            let group = |group: &quorate_core::catalog::KeyGroup| {
+            let differences = changed.map(|file| match current {
+                Some(_) => differences_of(service, &file),
+                None => first(&file),
+            });
+            let group = |products: &Products, group: &KeyGroup| {
                 let sku = products.sku(group.sku);
                 let channel = sku.map(|sku| sku.channel);
                 let allowed = match channel {
@@ -66,19 +77,35 @@ async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page 
                     allowed,
                 }
             };
-            let groups = products.key_groups.iter().map(group).collect();
+            let products = current.as_ref().map(|current| &current.catalog.products);
+            let of_all =
+                |products: &Products| products.key_groups.iter().map(|one| group(products, one)).collect();
+            let groups = products.map(of_all).unwrap_or_default();
             let history = service.catalogs()?.into_iter().map(CatalogView::from).collect();
-            Ok(((current.catalog.number, current.catalog.issued, groups, history, differences), file))
+            let newest = current.map(|current| (current.catalog.number, current.catalog.issued));
+            Ok(((newest, groups, history, differences), file))
         })
         .await?;
-    let (number, signed, groups, history, differences) = products;
+    let (newest, groups, history, differences) = products;
     let (differences, error) = match differences {
         None => (None, None),
         Some(Ok(differences)) => (Some(differences), None),
         Some(Err(error)) => (None, Some(error)),
     };
     let frame = Frame::of(visitor, web, "/products");
-    page(&Products { frame, number, signed, groups, history, file, differences, error })
+    page(&ProductsPage { frame, newest, groups, history, file, differences, error })
+}
+
+/// What the first product file brings.
+fn first(file: &str) -> Result<Vec<String>> {
+    let products = parse_products(file, FILE)?;
+    Ok([
+        counted(products.applications.len(), "application"),
+        counted(products.skus.len(), "SKU"),
+        counted(products.key_groups.len(), "key group"),
+    ]
+    .map(|brought| format!("+ {brought}"))
+    .to_vec())
 }
 
 fn differences_of(service: &Service, file: &str) -> Result<Vec<String>> {

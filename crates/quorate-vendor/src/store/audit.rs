@@ -5,7 +5,7 @@
 //! each entry bears the SHA-256 of its content and of the entry before it. Whoever has kept the hash of one entry
 //! elsewhere can tell later whether it, or any before it, was changed or taken away.
 
-use aws_lc_rs::digest;
+use crate::sha256::sha256;
 use quorate_core::{Code, Error, Result, Timestamp};
 use quorate_edge::sql::{Row, Session, values};
 use std::fmt::Write;
@@ -111,9 +111,7 @@ pub fn verify(session: &mut Session<'_>, kept: Option<&str>) -> Result<Option<En
 /// A JSON array tells every text from its neighbours.
 fn chained(before: &str, number: u64, at: Timestamp, texts: [&str; 4]) -> [u8; 32] {
     let content = serde_json::json!([before, number, at.as_second(), texts]).to_string();
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, content.as_bytes()).as_ref());
-    hash
+    sha256(content.as_bytes())
 }
 
 fn entry(mut row: Row) -> Result<Entry> {

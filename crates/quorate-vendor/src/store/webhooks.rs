@@ -202,13 +202,18 @@ pub fn state(session: &mut Session<'_>, webhook: i64) -> Result<WebhookState> {
 }
 
 /// So many messages to an address, the newest first.
-pub fn deliveries(session: &mut Session<'_>, webhook: i64, most: u32) -> Result<Vec<DeliveryRecord>> {
+pub fn deliveries(
+    session: &mut Session<'_>,
+    webhook: i64,
+    before: Option<u64>,
+    most: u32,
+) -> Result<Vec<DeliveryRecord>> {
     let rows = session.rows(
         &format!(
             "SELECT id, event, created, attempts, due, delivered, said FROM delivery
-             WHERE webhook = $1 ORDER BY id DESC LIMIT {most}"
+             WHERE webhook = $1 AND id < $2 ORDER BY id DESC LIMIT {most}"
         ),
-        values![webhook],
+        values![webhook, before.unwrap_or(u64::MAX)],
     )?;
     let read = |mut row: Row| {
         Ok(DeliveryRecord {

@@ -17,49 +17,59 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use zeroize::Zeroizing;
+use url::Position;
 
-/// The secret of platform and service. It is not shown.
-pub struct Secret(hmac::Key);
+/// The secret of platform and service; several, while a new one takes the place of an old one. It is not shown.
+pub struct Secret(Vec<hmac::Key>);
 
 impl Secret {
-    /// Reads the secret from a file that holds it and nothing else.
+    /// Reads a file that holds secrets and nothing else, each on a line of its own.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = Zeroizing::new(files::read_text(path)?);
-        let secret = text.trim();
-        let refused = |what: &str| {
+        let text = files::read_secret(path, "then let the platform make another secret")?;
+        let refused = |what: String| {
             Error::new(
                 Code::DocumentInvalid,
-                format!("{} {what}", path.display()),
-                "put the secret that the telephony platform signs with into the file, alone on one line",
+                format!("{} holds {what}", path.display()),
+                "put the secret that the telephony platform signs with into the file, alone on a line",
             )
         };
-        if secret.chars().any(char::is_whitespace) {
-            return Err(refused("holds more than a secret"));
+        let mut keys = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let secret = line.trim();
+            if secret.is_empty() {
+                continue;
+            }
+            if secret.chars().any(char::is_whitespace) {
+                return Err(refused(format!("more than a secret in line {number}")));
+            }
+            if secret.chars().count() < SHORTEST {
+                let what =
+                    format!("fewer than {SHORTEST} characters in line {number}, which could be guessed");
+                return Err(refused(what));
+            }
+            keys.push(key(secret));
         }
-        if secret.chars().count() < SHORTEST {
-            return Err(refused(&format!("holds fewer than {SHORTEST} characters, which could be guessed")));
+        match keys.is_empty() {
+            true => Err(refused("no secret".to_owned())),
+            false => Ok(Self(keys)),
         }
-        Ok(Self::new(secret))
     }
 
-    fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes()))
-    }
-
-    /// Whether a request with this header, for this URL and with these fields, was signed with the secret.
+    /// Whether a request with this header, for this URL and with these fields, was signed with one of the secrets.
     pub fn has_signed(&self, header: &[u8], url: &str, fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> bool {
         let Ok(tag) = BASE64.decode(header) else { return false };
         // The same name twice with the same value is signed once.
         let fields: String =
             BTreeSet::from_iter(fields).into_iter().flat_map(|(name, value)| [&**name, value]).collect();
-        // Some platforms leave a port out of the URL that they sign, some do not, and some write the usual one.
-        let bare = without_port(url);
-        let usual = with_port(&bare, USUAL_PORT);
-        [url, &bare, &usual]
-            .iter()
-            .any(|url| hmac::verify(&self.0, format!("{url}{fields}").as_bytes(), &tag).is_ok())
+        spellings(url).iter().any(|url| {
+            let signed = format!("{url}{fields}");
+            self.0.iter().any(|key| hmac::verify(key, signed.as_bytes(), &tag).is_ok())
+        })
     }
+}
+
+fn key(secret: &str) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes())
 }
 
 impl fmt::Debug for Secret {
@@ -68,23 +78,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn without_port(url: &str) -> Cow<'_, str> {
-    let path = url.find("://").map_or(0, |scheme| scheme + 3);
-    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
-    let (start, rest) = url.split_at(path);
-    match start.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit()) => {
-            Cow::Owned(format!("{host}{rest}"))
-        }
-        _ => Cow::Borrowed(url),
+/// The URL as platforms sign it: some leave its port out, some do not, and some write the usual one.
+fn spellings(url: &str) -> Vec<String> {
+    let mut spellings = vec![url.to_owned()];
+    if let Some(parsed) = crate::address::parse(url) {
+        let (start, rest) = (&parsed[..Position::AfterHost], &parsed[Position::BeforePath..]);
+        spellings.extend([format!("{start}{rest}"), format!("{start}:{USUAL_PORT}{rest}")]);
     }
-}
-
-fn with_port(url: &str, port: u16) -> String {
-    let path = url.find("://").map_or(0, |scheme| scheme + 3);
-    let path = url[path..].find('/').map_or(url.len(), |authority| path + authority);
-    let (start, rest) = url.split_at(path);
-    format!("{start}:{port}{rest}")
+    spellings
 }
 
 const SHORTEST: usize = 16;
@@ -104,7 +105,7 @@ mod tests {
     /// The example by which platforms document the signature.
     #[test]
     fn the_published_example() {
-        let (secret, url) = (Secret::new("12345"), "https://mycompany.com/myapp.php?foo=1&bar=2");
+        let (secret, url) = (Secret(vec![key("12345")]), "https://mycompany.com/myapp.php?foo=1&bar=2");
         let sent = fields(&[
             ("To", "+18005551212"),
             ("Digits", "1234"),
@@ -118,12 +119,16 @@ mod tests {
         // As a platform signs it that names the usual port: what it asks is known without.
         let named = "https://mycompany.com:443/myapp.php?foo=1&bar=2";
         let fields_of: String = BTreeSet::from_iter(&sent).into_iter().flat_map(|(n, v)| [&**n, v]).collect();
-        let tag = hmac::sign(&secret.0, format!("{named}{fields_of}").as_bytes());
+        let tag = hmac::sign(&secret.0[0], format!("{named}{fields_of}").as_bytes());
         assert!(secret.has_signed(BASE64.encode(tag).as_bytes(), url, &sent));
         let twice = [sent.clone(), sent.clone()].concat();
         assert!(secret.has_signed(header, url, &twice));
 
-        assert!(!Secret::new("12346").has_signed(header, url, &sent));
+        assert!(!Secret(vec![key("12346")]).has_signed(header, url, &sent));
+        // While one secret takes the other's place, both hold.
+        for keys in [["12345", "12346"], ["12346", "12345"]] {
+            assert!(Secret(keys.map(key).to_vec()).has_signed(header, url, &sent));
+        }
         for url in [
             "http://mycompany.com/myapp.php?foo=1&bar=2",
             "https://mycompany.com/myapp.php?bar=2&foo=1",
@@ -143,37 +148,50 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_left_out_and_nothing_else() {
-        for (url, without) in [
-            ("https://a.example:8443/voice?turn=1", "https://a.example/voice?turn=1"),
-            ("https://a.example/voice:8443", "https://a.example/voice:8443"),
-            ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice"),
-            ("https://[2001:db8::1]:8443/voice", "https://[2001:db8::1]/voice"),
-            ("https://a.example:8443", "https://a.example"),
-            ("", ""),
+    fn a_port_is_left_out_or_the_usual_one_and_nothing_else_changes() {
+        for (url, without, usual) in [
+            (
+                "https://a.example:8443/voice?turn=1",
+                "https://a.example/voice?turn=1",
+                "https://a.example:443/voice?turn=1",
+            ),
+            (
+                "https://a.example/voice:8443",
+                "https://a.example/voice:8443",
+                "https://a.example:443/voice:8443",
+            ),
+            ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice", "https://[2001:db8::1]:443/voice"),
         ] {
-            assert_eq!(without_port(url), without);
+            assert_eq!(spellings(url), [url, without, usual]);
         }
+        assert_eq!(spellings(""), [""]);
     }
 
     #[test]
-    fn a_secret_is_alone_in_its_file_and_not_shown() {
+    fn a_secret_is_alone_on_its_line_and_not_shown() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("voice-secret");
         let read = |content: &str| {
-            std::fs::write(&path, content).unwrap();
+            files::write(&path, content.as_bytes(), files::Access::Private).unwrap();
             Secret::read(&path)
         };
         assert_eq!(format!("{:?}", read(" 0123456789abcdef\r\n").unwrap()), "Secret(…)");
-        let next = "put the secret that the telephony platform signs with into the file, alone on one line";
+        assert_eq!(read("0123456789abcdef\n\nfedcba9876543210\n").unwrap().0.len(), 2);
+        let next = "put the secret that the telephony platform signs with into the file, alone on a line";
         for (content, what) in [
-            ("0123456789abcde\n", "holds fewer than 16 characters, which could be guessed"),
-            ("", "holds fewer than 16 characters, which could be guessed"),
-            ("0123456789abcdef\nhunter2", "holds more than a secret"),
+            ("0123456789abcde\n", "fewer than 16 characters in line 1, which could be guessed"),
+            ("0123456789abcdef\nhunter2", "fewer than 16 characters in line 2, which could be guessed"),
+            ("# secret\n0123456789abcdef", "more than a secret in line 1"),
+            ("", "no secret"),
+            ("\n", "no secret"),
         ] {
             let error = read(content).unwrap_err();
-            let expected = Error::new(Code::DocumentInvalid, format!("{} {what}", path.display()), next);
+            let expected =
+                Error::new(Code::DocumentInvalid, format!("{} holds {what}", path.display()), next);
             assert_eq!(error, expected);
         }
+        read("0123456789abcdef").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(Secret::read(&path).unwrap_err().code, Code::KeyExposed);
     }
 }

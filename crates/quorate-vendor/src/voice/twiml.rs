@@ -1,7 +1,8 @@
 //! A step of a call in TwiML, the XML that telephony platforms and self-hosted SIP servers act on.
 //!
 //! What is said stands inside `Gather`, so that a caller who knows the way does not have to hear it to the end. When
-//! nothing is typed, a platform goes on behind the `Gather`, where it is sent to the same place without any keys.
+//! nothing is typed, a platform either asks the same place without any keys, or goes on behind the `Gather`, where it is
+//! sent there.
 
 use super::{Answer, Said};
 use quick_xml::Writer;
@@ -31,6 +32,8 @@ fn respond(writer: &mut Writer<Vec<u8>>, answer: &Answer, url: &str) -> io::Resu
             ("input", "dtmf"),
             ("numDigits", keys.as_str()),
             ("finishOnKey", finish),
+            // Or a star before any digit would be taken for silence. Platforms that do not know it go on behind.
+            ("actionOnEmptyResult", "true"),
             ("timeout", TIMEOUT),
             ("action", action.as_str()),
             ("method", "POST"),
@@ -81,8 +84,8 @@ mod tests {
         let action = "https://activation.contoso.example/voice?turn=1&amp;silent=0&amp;wrong=0&amp;groups=";
         let expected = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>\
-             <Gather input=\"dtmf\" numDigits=\"6\" finishOnKey=\"*\" timeout=\"10\" action=\"{action}\" \
-             method=\"POST\"><Say language=\"en-GB\">Welcome to the activation line of Smith &amp; &lt;Söhne&gt;. You \
+             <Gather input=\"dtmf\" numDigits=\"6\" finishOnKey=\"*\" actionOnEmptyResult=\"true\" timeout=\"10\" \
+             action=\"{action}\" method=\"POST\"><Say language=\"en-GB\">Welcome to the activation line of Smith &amp; &lt;Söhne&gt;. You \
              need the Installation ID that your machine shows: nine groups of six digits. If you make a mistake, press \
              star, and type the group again. Group 1, please.</Say></Gather>\
              <Redirect method=\"POST\">{action}</Redirect></Response>"

@@ -106,9 +106,9 @@ fn the_files_of_the_configuration_are_looked_at() {
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     let mut command = check("");
-    mode(0o640);
+    mode(0o644);
     Ran::from(&mut command).fails(
-        &format!("Q613: {} can be read by others than its owner (mode 640)", secret.display()),
+        &format!("Q613: {} can be read by others than its owner (mode 644)", secret.display()),
         &format!(
             "chmod 600 {}; with it, somebody can pass for this service at the provider",
             secret.display()
