@@ -85,6 +85,8 @@ impl Terminal {
         Assert::new()
             .action_env("SNAPSHOTS")
             .redact_with(redactions(self.directory()))
+            // A backslash is the shell's.
+            .normalize_paths(false)
             .eq(actual, Data::read_from(&path, None));
     }
 }
@@ -111,6 +113,9 @@ fn redactions(directory: &Path) -> Redactions {
     hide("[FINGERPRINT]", "(?<redacted>([0-9A-F]{2}:){31}[0-9A-F]{2})");
     hide("[FINGERPRINT]", "root (?<redacted>([0-9A-F]{2}:){7}[0-9A-F]{2})…");
     hide("[PORT]", "(127\\.0\\.0\\.1|kms\\.demo\\.test):(?<redacted>[0-9]{2,5})\\b");
+    hide("[PORT]", "127\\.0\\.0\\.1 (?<redacted>[0-9]{2,5}) port");
+    hide("[MACHINE]", "machine (?<redacted>[0-9a-f]{12})\\b");
+    hide("[SERIAL]", "certificate (?<redacted>[0-9a-f]{32})\\b");
     hide("[PORT]", "Listening on Port: (?<redacted>[0-9]{2,5})");
     hide("[PORT]", "IN SRV 0 0 (?<redacted>[0-9]{2,5}) ");
     redactions.insert("[CWD]", directory.to_path_buf()).unwrap();

@@ -1,8 +1,15 @@
 //! The main commands as sessions at a terminal, compared with files of their exact output.
 
+// The one that a user has to give a name to is for others.
+#[allow(dead_code)]
+#[path = "../../../quorate-client/tests/common/proxy.rs"]
+mod proxy;
+
 use crate::support::{self, Terminal};
+use proxy::Proxy;
 use quorate_edge::machine::Machine;
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 
 #[test]
@@ -56,7 +63,7 @@ fn a_host_is_activated_by_telephone() {
     terminal.follow("host-by-phone.txt");
 }
 
-/// What case study 1 had in mind before it failed.
+/// An activation host in ten minutes: online, through a proxy, with its file.
 #[test]
 fn a_host_is_activated_online() {
     let mut terminal = vendor_terminal();
@@ -69,7 +76,18 @@ fn a_host_is_activated_online() {
     terminal.set("KEY", issued.split_whitespace().last().unwrap());
     let service = Daemon::vendor(&terminal);
     terminal.set("SERVICE", format!("https://127.0.0.1:{}", service.port));
+    let proxy = Proxy::open();
+    terminal.set("PROXY", format!("http://{}", proxy.address));
+    std::fs::write(terminal.directory().join("tsig.key"), "hmac-sha256:kms1:AAECAwQFBgcICQoLDA0ODw==\n")
+        .unwrap();
+    terminal.run("chmod 600 tsig.key");
+    let book = include_str!("../../../../docs/administrators.md");
+    let host_toml = book.split("```").find_map(|block| block.strip_prefix("toml\n")).unwrap();
+    let host_toml = host_toml.replace("/etc/quorate/tsig.key", "tsig.key");
+    std::fs::write(terminal.directory().join("host.toml"), host_toml).unwrap();
+    let _host = Daemon::host(&terminal);
     terminal.follow("host-online.txt");
+    assert!(proxy.has_connected_to((Ipv4Addr::LOCALHOST, service.port).into()));
 }
 
 /// Case study 2 of the article: machines without the domain's DNS, the host set by its address.
