@@ -2,10 +2,15 @@
 
 use std::fmt::Display;
 
-/// So many of something: `1 machine`, `2 machines`.
+/// So many of something: `1 machine`, `2 machines`, `2 entries`.
 pub fn counted(number: impl TryInto<u64> + Copy + Display, one: &str) -> String {
-    let plural = if number.try_into().is_ok_and(|number| number == 1) { "" } else { "s" };
-    format!("{number} {one}{plural}")
+    if number.try_into().is_ok_and(|number| number == 1) {
+        return format!("{number} {one}");
+    }
+    match one.strip_suffix('y').filter(|start| !start.ends_with(['a', 'e', 'o', 'u'])) {
+        Some(start) => format!("{number} {start}ies"),
+        None => format!("{number} {one}s"),
+    }
 }
 
 #[cfg(test)]

@@ -399,7 +399,9 @@ pub async fn activate_online(
     let said = Documents { catalog: response.catalog, revocations: response.revocations };
     documents::check(&key, &said, now)?;
     let credential = Credential { chain, private_key: pending.private_key };
-    store.set(&renewal_name(&key.installed), &two_thirds(&certificate).to_string())?;
+    // By a clock that is ahead, the new certificate may be due already; it must not be asked for in every second.
+    let due = two_thirds(&certificate).max(now.as_second().saturating_add(SHORTEST_RENEWAL));
+    store.set(&renewal_name(&key.installed), &due.to_string())?;
     activated(store, key, credential, Some(said), now)
 }
 
@@ -524,6 +526,8 @@ fn activated(
     HostKey::read(installed, now)
 }
 
+/// So many seconds lie at least between two renewals.
+const SHORTEST_RENEWAL: i64 = 60 * 60;
 /// As long before its end, monitoring warns of a certificate that is not renewed online.
 const RENEWED_BY_PHONE: Interval = Interval::days(30);
 /// Between attempts to reach the service.

@@ -13,6 +13,9 @@ const form = document.getElementById('desk');
 if (form) {
   const inputs = [...form.querySelectorAll('.groups input')];
   inputs.forEach((input, index) => {
+    // The field would cut what is pasted into it before it can be shared out.
+    input.removeAttribute('maxlength');
+    input.addEventListener('focus', () => input.select());
     const label = input.closest('label');
     const says = label.querySelector('output');
     input.addEventListener('input', () => {

@@ -39,13 +39,19 @@ impl Service {
                 Some(chain) => chain,
                 None => {
                     let before = activations::used_so_far(turn.session, id, installation_id.hardware())?;
-                    rights.grant(before)?;
+                    let last = activations::newest(turn.session, id, installation_id.hardware())?;
+                    let how = match last.is_some_and(|last| rights.is_renewal(last, turn.now)) {
+                        true => How::Renewal,
+                        false => {
+                            rights.grant(before)?;
+                            How::Online
+                        }
+                    };
                     let (entitlement, validity) =
                         (rights.entitlement(turn.now), rights.group.certificate_validity);
                     let (chain, certificate) =
                         self.authority.certify_host(&signing_request, &entitlement, validity, turn.now)?;
                     let issued = Some((&hash, chain.as_slice()));
-                    let how = How::Online;
                     let new = NewActivation {
                         installation_id: &installation_id,
                         how,

@@ -1,7 +1,7 @@
 //! URLs as administrators type them, and as services of others name them.
 
 use quorate_edge::https;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 /// Reads the URL of something in a network. The standard's parser mends much: it overlooks spaces, guesses slashes, and
 /// reads numbers as addresses. A URL here is kept, signed and given on as it was typed, so one that was mended is none.
@@ -12,11 +12,18 @@ pub(crate) fn parse(text: &str) -> Option<Url> {
     }
     let url = Url::parse(text).ok()?;
     let typed = text.get(url.scheme().len()..)?.strip_prefix("://")?;
+    let (typed, tail) = typed.split_at(typed.find(['/', '?', '#']).unwrap_or(typed.len()));
+    let (host, port) = match typed.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (typed, None),
+    };
     let is_typed = match (url.host()?, url.host_str()?) {
         // It has many forms, all in brackets.
-        (Host::Ipv6(_), _) => typed.starts_with('['),
-        (_, host) => typed.get(..host.len()).is_some_and(|start| start.eq_ignore_ascii_case(host)),
+        (Host::Ipv6(_), _) => host.starts_with('['),
+        (_, read) => host.eq_ignore_ascii_case(read),
     };
+    let read = &url[Position::BeforePath..];
+    let is_typed = is_typed && port != Some("") && (read == tail || read.strip_prefix('/') == Some(tail));
     let nobody = url.username().is_empty() && url.password().is_none();
     (is_typed && nobody && url.port() != Some(0)).then_some(url)
 }
@@ -28,6 +35,8 @@ pub(crate) enum Flaw {
     UserName,
     /// It is too long, or holds spaces.
     Characters,
+    /// It holds letters that no URL has.
+    Letters,
     /// What goes there could be read on its way.
     Plain,
     /// It is none.
@@ -42,6 +51,9 @@ pub(crate) fn check(url: &str) -> Result<(), Flaw> {
     }
     if url.len() > 2_000 || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Flaw::Characters);
+    }
+    if !url.is_ascii() {
+        return Err(Flaw::Letters);
     }
     let parsed = parse(url).ok_or(Flaw::NoUrl)?;
     match parsed.scheme() {
@@ -82,6 +94,10 @@ mod tests {
             "https:///[::1]",
             "https://",
             "https://:8443",
+            "https://contoso.example:",
+            "https://192.0.2.1.",
+            "https://contoso.example/x/../y",
+            "https://contoso.example/{t}",
             "https://[::1",
             "https://192.0.2.256",
             "https://0x7f.1",

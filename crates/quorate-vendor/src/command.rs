@@ -254,6 +254,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 const MANUAL: Manual = Manual {
     statuses: &[
         ("quorate-vendor", command_line::NOT_AGAIN, PIN_REFUSED),
+        ("quorate-vendor-init", command_line::NOT_AGAIN, PIN_REFUSED),
+        ("quorate-vendor-pack", command_line::NOT_AGAIN, PIN_REFUSED),
         ("quorate-vendor-serve", command_line::NOT_AGAIN, PIN_REFUSED),
     ],
     environment: &[("HTTPS_PROXY", help_files::PROXY)],
@@ -282,6 +284,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     let open = || Service::open_in(&dir, &database, clock.clone());
     match arguments.command {
         Command::Init { vendor, name, url, root_dir, ca_token } => {
+            let name = name.trim().to_owned();
             let directories = Directories { service: dir.clone(), root: root_dir.clone() };
             let new = Vendor { id: vendor.clone(), name: name.clone(), url };
             let token = ca_token.as_deref().map(TokenPlace::read).transpose()?;

@@ -96,6 +96,13 @@ impl Rights {
         quarter.min(SHORTEST_HELP).after(now)
     }
 
+    /// Whether a host that was last certified then asks because its certificate is to end, as hosts do after two thirds of
+    /// its time. That costs nothing, or a host would use up its re-activations by working as it should.
+    pub(crate) fn is_renewal(&self, last: Timestamp, now: Timestamp) -> bool {
+        let half = Interval::seconds(self.group.certificate_validity.as_seconds() / 2);
+        half.after(last) <= now
+    }
+
     /// Decides on one more activation, after those before it.
     pub(crate) fn grant(&self, before: UsedSoFar) -> Result<()> {
         match self.role {

@@ -310,13 +310,14 @@ pub fn own_database(directory: &Path) -> Location {
 /// Checks what `init` is told for good. The name stands in certificates; the paths of requests are put behind the URL.
 fn check(vendor: &Vendor) -> Result<()> {
     let refused = |what: &str, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
-    if vendor.name.trim().is_empty() {
+    let name = vendor.name.trim();
+    if name.is_empty() {
         return refused("the vendor has no name", "give the name that people know it by, with --name");
     }
-    if vendor.name.chars().any(char::is_control) {
+    if name.chars().any(char::is_control) {
         return refused("the vendor's name holds a control character", "write it in one line of plain text");
     }
-    let length = vendor.name.chars().count();
+    let length = name.chars().count();
     if length > LONGEST_NAME {
         return refused(
             &format!("the vendor's name has {length} characters"),
@@ -334,19 +335,25 @@ fn service_host(url: &str) -> Result<String> {
             "write it as in \"https://activation.contoso.example\"",
         )
     };
+    // Hosts and machines take a sign of this kind for a user's name; what it may be the password of is not shown.
+    if url.contains('@') {
+        return Err(Error::new(
+            Code::AddressInvalid,
+            "the URL of the activation service holds a user's name",
+            "write it as in \"https://activation.contoso.example\"",
+        ));
+    }
     let parsed = address::parse(url).filter(|parsed| parsed.scheme() == "https");
     let parsed = parsed.ok_or_else(|| refused("is not the URL of an activation service"))?;
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(refused("has a \"?\" or \"#\", behind which no path of a request can stand"));
     }
-    // Hosts and machines take a sign of this kind for a user's name.
-    let host = parsed.host_str().filter(|_| !url.contains('@'));
-    let host = host.filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
+    let host = parsed.host_str().filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
     host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }
 
 /// The database in the vendor's own directory.
-pub(crate) const DATABASE: &str = "vendor.db";
+const DATABASE: &str = "vendor.db";
 /// What X.520 lets a certificate's common name have, 64, without the words that stand behind the name in it.
 const LONGEST_NAME: usize = 64 - " activation CA".len();
 pub(crate) const LOCK: &str = "vendor.lock";

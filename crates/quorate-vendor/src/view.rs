@@ -168,7 +168,7 @@ pub struct ActivationView {
     pub key: String,
     /// On which machine: the beginning of its hardware id.
     pub machine: String,
-    /// `online` or `phone`.
+    /// `online`, `phone`, or `renewal` of a host's certificate, which counts for nothing.
     pub how: String,
     /// When, UTC.
     #[schema(value_type = String, format = DateTime)]

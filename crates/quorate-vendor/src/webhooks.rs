@@ -324,6 +324,9 @@ fn check_url(url: &str) -> Result<()> {
         let what = match flaw {
             Flaw::UserName => "the URL of the webhook holds a user's name",
             Flaw::Characters => "the URL of the webhook is too long, or holds spaces",
+            Flaw::Letters => {
+                "the URL of the webhook holds letters beyond ASCII (write a name as \"xn--…\", the rest percent-encoded)"
+            }
             Flaw::Plain => "the URL of the webhook is not https",
             Flaw::NoUrl => "this is not the URL of a webhook",
         };

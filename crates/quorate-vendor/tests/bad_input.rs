@@ -78,14 +78,18 @@ fn a_url_is_one_that_hosts_can_reach() {
         "https://contoso.example:0x50",
         "https://contoso.example:70000",
         "https://contoso example",
-        "https://user@contoso.example",
         "https://[::1",
         "https://192.0.2.256",
         "https:activation.contoso.example",
-        "https://activation.contoso.example/@quorate",
     ] {
         vendor.init("contoso", url).fails(
             &format!("Q507: {url:?} is not the URL of an activation service"),
+            "write it as in \"https://activation.contoso.example\"",
+        );
+    }
+    for url in ["https://user:secret@contoso.example", "https://activation.contoso.example/@quorate"] {
+        vendor.init("contoso", url).fails(
+            "Q507: the URL of the activation service holds a user's name",
             "write it as in \"https://activation.contoso.example\"",
         );
     }

@@ -51,7 +51,8 @@ async fn step(
     let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
     let digits = field("Digits").unwrap_or_default();
     // The key that ends a group is not among its digits; alone, it is no silence.
-    let keys = if digits.is_empty() { field("FinishedOnKey").unwrap_or_default() } else { digits }.to_owned();
+    let finished = field("FinishedOnKey").filter(|key| ["*", "#"].contains(key));
+    let keys = if digits.is_empty() { finished.unwrap_or_default() } else { digits }.to_owned();
     let counted = web.clone();
     let answer = web.ask(move |service| {
         let service = service.by(Actor::named("telephone line"));

@@ -18,6 +18,8 @@ pub enum How {
     Online,
     /// By Installation ID and Confirmation ID.
     Phone,
+    /// Over HTTPS, since the host's certificate was to end: it counts for nothing.
+    Renewal,
 }
 
 impl How {
@@ -26,6 +28,7 @@ impl How {
         match self {
             How::Online => "online",
             How::Phone => "phone",
+            How::Renewal => "renewal",
         }
     }
 }
@@ -53,7 +56,7 @@ pub struct Activation {
     pub key: KeyId,
     /// On which machine.
     pub machine: ShortHardwareId,
-    /// `online` or `phone`.
+    /// `online`, `phone` or `renewal`.
     pub how: String,
     /// When.
     pub at: Timestamp,
@@ -137,11 +140,19 @@ pub fn used_so_far(session: &mut Session<'_>, key: KeyId, machine: ShortHardware
     let times = session
         .row(
             "SELECT count(*) FROM activation
-             WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND released IS NULL",
+             WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND released IS NULL AND how <> 'renewal'",
             values![key.group(), key.serial(), machine.to_string()],
         )?
         .take()?;
     Ok(UsedSoFar { machines: machines(session, key)?, times })
+}
+
+/// When a machine that counts was last activated with a key, or its certificate renewed.
+pub fn newest(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<Option<Timestamp>> {
+    let select = "SELECT at FROM activation
+         WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND released IS NULL ORDER BY id DESC LIMIT 1";
+    let row = session.find(select, values![key.group(), key.serial(), machine.to_string()])?;
+    row.map(|mut row| row.take()).transpose()
 }
 
 /// On how many machines a key is activated that count.

@@ -17,7 +17,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use url::Position;
 
 /// The secret of platform and service; several, while a new one takes the place of an old one. It is not shown.
 pub struct Secret(Vec<hmac::Key>);
@@ -78,11 +77,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The URL as platforms sign it: some leave its port out, some do not, and some write the usual one.
+/// The URL as platforms sign it, which is as it was typed: some leave its port out, some do not, and some write the usual one.
 fn spellings(url: &str) -> Vec<String> {
     let mut spellings = vec![url.to_owned()];
-    if let Some(parsed) = crate::address::parse(url) {
-        let (start, rest) = (&parsed[..Position::AfterHost], &parsed[Position::BeforePath..]);
+    if let Some((scheme, rest)) = url.split_once("://") {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let start = format!("{scheme}://{host}");
         spellings.extend([format!("{start}{rest}"), format!("{start}:{USUAL_PORT}{rest}")]);
     }
     spellings
@@ -159,6 +164,11 @@ mod tests {
                 "https://a.example/voice:8443",
                 "https://a.example/voice:8443",
                 "https://a.example:443/voice:8443",
+            ),
+            (
+                "https://A.Example:8443/voice?a='",
+                "https://A.Example/voice?a='",
+                "https://A.Example:443/voice?a='",
             ),
             ("https://[2001:db8::1]/voice", "https://[2001:db8::1]/voice", "https://[2001:db8::1]:443/voice"),
         ] {

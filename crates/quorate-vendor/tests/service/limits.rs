@@ -7,6 +7,7 @@ use quorate_core::hardware::ShortHardwareId;
 use quorate_core::product_key::ProductKey;
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Timestamp, signed};
+use quorate_edge::clock::Clock;
 use quorate_vendor::keys::NewLimits;
 use quorate_vendor::store::activations::ActivationFilter;
 use std::collections::BTreeSet;
@@ -48,6 +49,28 @@ fn limits_are_the_groups_or_the_keys_own() {
             Code::ReactivationsUsedUp,
             "product key 00096-000-000001 was activated again 0 times on this host; 0 are allowed",
         );
+
+        // A certificate that is to end is renewed for nothing; soon after, the host is activated again, as before.
+        let years = |years: i64| {
+            move || Timestamp::from_second(Timestamp::now().as_second() + years * 31_536_000).unwrap()
+        };
+        refused(
+            activate_host(&place.service_at(Clock::new(years(2))), &host, 1),
+            Code::ReactivationsUsedUp,
+            "product key 00096-000-000001 was activated again 0 times on this host; 0 are allowed",
+        );
+        let later = place.service_at(Clock::new(years(3)));
+        activate_host(&later, &host, 1).unwrap();
+        refused(
+            activate_host(&later, &host, 1),
+            Code::ReactivationsUsedUp,
+            "product key 00096-000-000001 was activated again 0 times on this host; 0 are allowed",
+        );
+        let filter = ActivationFilter { key: Some(host.id()), ..ActivationFilter::default() };
+        let how: Vec<String> =
+            service.activations(&filter, 9).unwrap().into_iter().map(|one| one.how).collect();
+        assert_eq!(how, ["renewal", "online"]);
+        assert_eq!(service.usage(host.id()).unwrap().machines, 1);
 
         for (key, new, code, what) in [
             (
