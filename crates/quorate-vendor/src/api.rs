@@ -10,6 +10,7 @@ mod customers;
 mod extract;
 mod keys;
 mod overview;
+mod read_on;
 mod schema;
 mod tokens;
 mod voice;
@@ -56,6 +57,7 @@ pub fn router(
         .fallback(async || Refusal::from(nothing_here()))
         .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
         .layer(middleware::from_fn_with_state(metrics.clone(), counted))
+        .layer(middleware::map_request(read_on::read_on))
         .with_state(Web::new(service, openid, metrics))
 }
 

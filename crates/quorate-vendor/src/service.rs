@@ -348,7 +348,11 @@ fn service_host(url: &str) -> Result<String> {
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(refused("has a \"?\" or \"#\", behind which no path of a request can stand"));
     }
-    let host = parsed.host_str().filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
+    // Paths are put behind it as it was typed, and must lead to where it is read to lead.
+    let typed = url.splitn(4, '/').nth(3).unwrap_or_default();
+    let is_typed = parsed.path().strip_prefix('/') == Some(typed);
+    let host = parsed.host_str().filter(|_| is_typed);
+    let host = host.filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
     host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }
 

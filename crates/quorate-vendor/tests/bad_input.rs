@@ -79,6 +79,8 @@ fn a_url_is_one_that_hosts_can_reach() {
         "https://contoso.example:70000",
         "https://contoso example",
         "https://[::1",
+        "https://contoso.example/x/../y",
+        "https://contoso.example/{t}",
         "https://192.0.2.256",
         "https:activation.contoso.example",
     ] {

@@ -21,6 +21,7 @@ use quorate_vendor::access::Scope;
 use quorate_vendor::keys::Issue;
 use quorate_vendor::service::Service;
 use quorate_vendor::store::keys::KeyFilter;
+use quorate_vendor::webhooks::Event;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -367,6 +368,34 @@ fn the_urls_of_webhooks_are_as_described() {
             assert_eq!(status, if taken { 200 } else { 400 }, "{url}: {answer}");
             assert!(!taken || pattern.is_match(url), "{url} is not as described");
         }
+    });
+}
+
+#[test]
+fn deliveries_come_in_pages() {
+    over_https(async |web, place| {
+        let admin = Program::new(web, place, &[Scope::Admin]);
+        let webhook = place.ask(|service| {
+            let events = BTreeSet::from([Event::Activation]);
+            let (webhook, _) = service.add_webhook("http://127.0.0.1:9/", &events).unwrap();
+            let mak = common::place::key(service, MAKS);
+            service.pack(mak.id(), 9).unwrap();
+            for machine in 1..=3 {
+                service.confirm(&installation_id(&mak, machine)).unwrap();
+            }
+            webhook.id
+        });
+        let page = async |query: String| {
+            let page = admin.get(&format!("/v1/webhooks/{webhook}/deliveries?limit=2{query}")).await;
+            let deliveries = page["deliveries"].as_array().unwrap();
+            let ids: Vec<u64> = deliveries.iter().map(|one| one["id"].as_u64().unwrap()).collect();
+            (ids, page["next"].clone())
+        };
+        let (first, next) = page(String::new()).await;
+        assert_eq!((first.len(), &next), (2, &json!(first[1])));
+        let (rest, next) = page(format!("&before={next}")).await;
+        assert_eq!((rest.len(), next), (1, Value::Null));
+        assert!(first[0] > first[1] && first[1] > rest[0], "{first:?} {rest:?}");
     });
 }
 

@@ -41,7 +41,7 @@ fn a_database_that_is_down_is_named() {
 
 #[test]
 fn the_program_tells_how_it_is() {
-    let vendor = Vendor::new();
+    let vendor = Vendor::without_products();
     let mut child = vendor_program(&vendor.service_directory())
         .args(["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
         .stderr(Stdio::piped())
@@ -61,6 +61,9 @@ fn the_program_tells_how_it_is() {
             let answer = client.get(url).send().await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())
         };
+        let (status, health) = get(format!("http://127.0.0.1:{port}/healthz")).await;
+        assert!(status == 503 && health.contains("Q605"), "{status} {health}");
+        vendor.import(common::EXAMPLE.as_bytes()).succeeds();
         assert_eq!(get(format!("https://{address}/v1/catalog")).await.0, 200);
         assert_eq!(get(format!("https://{address}/nowhere/at/all")).await.0, 404);
         let (status, health) = get(format!("http://127.0.0.1:{port}/healthz")).await;
