@@ -5,7 +5,8 @@ use crate::discovery::Found;
 use anstyle::{AnsiColor, Style};
 use quorate_core::catalog::Channel;
 use quorate_core::license_state::{LicenseStatus, Mode, Situation};
-use quorate_core::{Error, Interval, Timestamp};
+use quorate_core::{Interval, Timestamp};
+use quorate_edge::command_line::Problem;
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Write};
 
@@ -96,20 +97,6 @@ pub struct LastRequest {
     pub count: Option<u32>,
     /// What went wrong, if anything.
     pub error: Option<Problem>,
-}
-
-/// An error, as JSON has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Problem {
-    /// The stable code.
-    pub code: &'static str,
-    /// The documented number that administrators know for it.
-    pub known_number: Option<String>,
-    /// What happened.
-    pub what: String,
-    /// What to do next.
-    pub next: String,
 }
 
 /// A moment, to the second.
@@ -308,27 +295,6 @@ impl Concern {
             Concern::Now => AnsiColor::Red,
         };
         colour.on_default()
-    }
-}
-
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
-        Self {
-            code: error.code.as_str(),
-            known_number: error.code.known_number().map(|number| format!("0x{number:08X}")),
-            what: error.what.clone(),
-            next: error.next.clone(),
-        }
-    }
-}
-
-impl Problem {
-    /// The code, with the known number behind it.
-    pub fn number(&self) -> String {
-        match &self.known_number {
-            Some(number) => format!("{} ({number})", self.code),
-            None => self.code.to_owned(),
-        }
     }
 }
 

@@ -3,8 +3,9 @@
 pub mod view;
 
 use crate::activation::Client;
-use crate::report::{Problem, Report};
+use crate::report::Report;
 use quorate_core::{Code, Error, Result};
+use quorate_edge::command_line::Problem;
 use quorate_edge::files;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};

@@ -13,6 +13,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use quorate_core::product_key::ProductKey;
 use quorate_core::{Code, Error, Result};
+use serde::Serialize;
 use slash_forms::Program;
 use std::ffi::OsString;
 use std::io::{BufRead, Read, Stdout, Write};
@@ -119,12 +120,44 @@ pub fn tell(error: &Error) {
 
 /// An error for a program: one line of JSON, as `docs/json.md` describes it.
 pub fn tell_as_json(error: &Error) {
-    let known = error.code.known_number().map(|number| format!("0x{number:08X}"));
-    let line = serde_json::json!({
-        "error": { "code": error.code.as_str(), "known-number": known, "what": error.what, "next": error.next }
-    });
+    let line = serde_json::json!({ "error": Problem::from(error) });
     // Nothing can be done when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An error, as JSON has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Problem {
+    /// The stable code.
+    pub code: &'static str,
+    /// The documented number that administrators know for it.
+    pub known_number: Option<String>,
+    /// What happened.
+    pub what: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code.as_str(),
+            known_number: error.code.known_number().map(|number| format!("0x{number:08X}")),
+            what: error.what.clone(),
+            next: error.next.clone(),
+        }
+    }
+}
+
+impl Problem {
+    /// The code, with the known number behind it.
+    pub fn number(&self) -> String {
+        match &self.known_number {
+            Some(number) => format!("{} ({number})", self.code),
+            None => self.code.to_owned(),
+        }
+    }
 }
 
 /// A colour of the terminal's own, so that it suits the background.

@@ -5,10 +5,11 @@ use crate::activation::{Activated, Activator, ByHost, ByVendor, Status};
 use crate::doctor::Finding;
 use crate::host_address::HostAddress;
 use crate::registration::Vendor;
-use crate::report::{KnownHost, Moment, Problem, Report};
+use crate::report::{KnownHost, Moment, Report};
 use crate::{discovery, known_host};
 use quorate_core::catalog::Sku;
 use quorate_core::{Error, Result};
+use quorate_edge::command_line::Problem;
 use serde::Serialize;
 
 impl Found for Report {

@@ -1,10 +1,9 @@
 //! How a command shows what it found: as text, product by product, or as one JSON document at its end.
 
 use crate::activation::{Client, Status};
-use crate::report::Problem;
 use quorate_core::license_state::Situation;
 use quorate_core::{Code, Error, Result};
-use quorate_edge::command_line::{self, print};
+use quorate_edge::command_line::{self, Problem, print};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Write;

@@ -1,8 +1,9 @@
 //! What `watch` shows: drawn from what was found and the time, and from nothing else.
 
-use crate::report::{self, Concern, LastRequest, MINUTES_A_DAY, Problem, Report};
+use crate::report::{self, Concern, LastRequest, MINUTES_A_DAY, Report};
 use quorate_core::catalog::Channel;
 use quorate_core::{Interval, Timestamp};
+use quorate_edge::command_line::Problem;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Style, Stylize};
