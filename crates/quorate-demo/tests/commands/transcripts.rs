@@ -45,15 +45,8 @@ fn a_vendor_sets_up() {
 /// Case study 1 of the article: the host key, the failed activation, the telephone, the status.
 #[test]
 fn a_host_is_activated_by_telephone() {
-    let mut terminal = vendor_terminal();
-    terminal.run(
-        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1:1 --root-dir root",
-    );
-    terminal.run("quorate-vendor product import products.toml");
-    let issued = terminal.run("quorate-vendor key issue --group 96");
-    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
-    let key = issued.split_whitespace().last().unwrap();
-    terminal.set("KEY", key);
+    let (mut terminal, key) = vendor_with_host_key("https://127.0.0.1:1");
+    terminal.set("KEY", &key);
     terminal.set("MISTYPED", format!("{}{}", if key.starts_with('B') { 'C' } else { 'B' }, &key[1..]));
     terminal.run("quorate-vendor catalog --out product");
     // As the package has started it.
@@ -66,14 +59,8 @@ fn a_host_is_activated_by_telephone() {
 /// An activation host in ten minutes: online, through a proxy, with its file.
 #[test]
 fn a_host_is_activated_online() {
-    let mut terminal = vendor_terminal();
-    terminal.run(
-        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1 --root-dir root",
-    );
-    terminal.run("quorate-vendor product import products.toml");
-    let issued = terminal.run("quorate-vendor key issue --group 96");
-    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
-    terminal.set("KEY", issued.split_whitespace().last().unwrap());
+    let (mut terminal, key) = vendor_with_host_key("https://127.0.0.1");
+    terminal.set("KEY", key);
     let service = Daemon::vendor(&terminal);
     terminal.set("SERVICE", format!("https://127.0.0.1:{}", service.port));
     let proxy = Proxy::open();
@@ -93,15 +80,8 @@ fn a_host_is_activated_online() {
 /// Case study 2 of the article: machines without the domain's DNS, the host set by its address.
 #[test]
 fn machines_outside_the_domain_are_activated() {
-    let mut terminal = vendor_terminal();
-    terminal.run(
-        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url https://127.0.0.1:1 --root-dir root",
-    );
-    terminal.run("quorate-vendor product import products.toml");
-    let issued = terminal.run("quorate-vendor key issue --group 96");
-    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
+    let (mut terminal, key) = vendor_with_host_key("https://127.0.0.1:1");
     terminal.run("quorate-vendor catalog --out product");
-    let key = issued.split_whitespace().last().unwrap();
     terminal.run(&format!("quorate-host ipk {key} --pack office.pack"));
     let installation_id = terminal.run("quorate-host dti | sed -n 2p");
     let confirmed = terminal.run(&format!("quorate-vendor confirm {installation_id}"));
@@ -142,6 +122,18 @@ fn machines(terminal: &Terminal, count: u32) {
         let text = toml::to_string(&machine).unwrap();
         std::fs::write(terminal.directory().join(format!("pc-{number}.toml")), text).unwrap();
     }
+}
+
+/// A vendor with a service at this URL, which has issued a host key and its pack.
+fn vendor_with_host_key(url: &str) -> (Terminal, String) {
+    let terminal = vendor_terminal();
+    terminal.run(&format!(
+        "quorate-vendor init --vendor contoso --name 'Contoso Ltd' --url {url} --root-dir root"
+    ));
+    terminal.run("quorate-vendor product import products.toml");
+    let issued = terminal.run("quorate-vendor key issue --group 96");
+    terminal.run("quorate-vendor pack 00096-000-000001 --out office.pack");
+    (terminal, issued.split_whitespace().last().unwrap().to_owned())
 }
 
 fn vendor_terminal() -> Terminal {
