@@ -100,6 +100,20 @@ async fn what_the_vendor_refuses_leaves_the_host_as_it_is() {
     assert_eq!(certificate_end(&store, &clock), first);
 }
 
+/// To a clock that is ahead of the vendor's, a new certificate is due as soon as it has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_asks_once_an_hour() {
+    let (_, clock) = played();
+    let (_site, mut store) = activated_online(&clock).await;
+    let hardware = Components::default();
+    for (ahead, times) in [(21 * 24 * 60, 1), (21 * 24 * 60 + 1, 0), (21 * 24 * 60 + 62, 1)] {
+        let ahead = Clock::new(move || Interval::minutes(ahead).after(Clock::system().now()));
+        let renewed = keys::renew(&mut store, &hardware, None, &ahead).await.unwrap();
+        assert_eq!(renewed.iter().filter(|(_, result)| result.is_ok()).count(), times, "{renewed:?}");
+        assert_eq!(renewed.len(), times);
+    }
+}
+
 /// A clock that is ahead by as many seconds as its hands say.
 fn played() -> (Arc<AtomicU32>, Clock) {
     let hands = Arc::new(AtomicU32::new(0));
