@@ -50,9 +50,9 @@ impl fmt::Display for Difference {
 }
 
 /// What `new` differs in from `old`, in the order of the file: the service name, applications, SKUs, key groups,
-/// policies.
-pub fn between(old: &Products, new: &Products) -> Vec<Difference> {
-    let (old, new) = (things(old), things(new));
+/// policies. Where there is no `old`, all of it is new.
+pub fn between(old: Option<&Products>, new: &Products) -> Vec<Difference> {
+    let (old, new) = (old.map(things).unwrap_or_default(), things(new));
     let mut differences = Vec::new();
     let all: BTreeMap<&Id, ()> = old.keys().chain(new.keys()).map(|id| (id, ())).collect();
     for id in all.keys() {
@@ -134,12 +134,12 @@ mod tests {
         let mut file = serde_json::to_value(products()).unwrap();
         *file.pointer_mut(pointer).unwrap() = value;
         let new: Products = serde_json::from_value(file).unwrap();
-        between(&products(), &new).iter().map(ToString::to_string).collect()
+        between(Some(&products()), &new).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn nothing_differs_from_itself() {
-        assert_eq!(between(&products(), &products()), []);
+        assert_eq!(between(Some(&products()), &products()), []);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         groups.push(more);
         file["sku"][1]["edition"] = "standard".into();
         let new: Products = serde_json::from_value(file).unwrap();
-        let said: Vec<String> = between(&products(), &new).iter().map(ToString::to_string).collect();
+        let said: Vec<String> = between(Some(&products()), &new).iter().map(ToString::to_string).collect();
         let sku = format!("~ SKU {} (Office Standard): edition: not set → standard", id(11));
         assert_eq!(said, [sku.as_str(), "- key group 97 (MAK)", "+ key group 200 (MAK)"]);
     }

@@ -23,5 +23,10 @@ mod tests {
             [0u32, 1, 2].map(|number| counted(number, "machine")),
             ["0 machines", "1 machine", "2 machines"]
         );
+        assert_eq!(
+            ["entry", "day", "proxy"].map(|one| counted(2u32, one)),
+            ["2 entries", "2 days", "2 proxies"]
+        );
+        assert_eq!(counted(1u32, "entry"), "1 entry");
     }
 }

@@ -15,7 +15,6 @@ if (form) {
   inputs.forEach((input, index) => {
     // The field would cut what is pasted into it before it can be shared out.
     input.removeAttribute('maxlength');
-    input.addEventListener('focus', () => input.select());
     const label = input.closest('label');
     const says = label.querySelector('output');
     input.addEventListener('input', () => {
@@ -28,6 +27,8 @@ if (form) {
       label.className = whole ? (sound ? 'right' : 'wrong') : '';
       input.setAttribute('aria-invalid', String(whole && !sound));
       says.textContent = whole ? (sound ? 'right' : 'wrong: ask for this group again') : '';
+      // What is heard again is typed over it.
+      if (whole && !sound) input.select();
       const next = inputs[index + 1];
       if (sound && next) {
         if (rest) {

@@ -10,21 +10,36 @@ pub(crate) fn parse(text: &str) -> Option<Url> {
     if text.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
         return None;
     }
-    let url = Url::parse(text).ok()?;
-    let typed = text.get(url.scheme().len()..)?.strip_prefix("://")?;
-    let typed = typed.split(['/', '?', '#']).next()?;
-    let (host, port) = match typed.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (typed, None),
-    };
+    let (url, typed) = (Url::parse(text).ok()?, Typed::of(text)?);
     let is_typed = match (url.host()?, url.host_str()?) {
         // It has many forms, all in brackets.
-        (Host::Ipv6(_), _) => host.starts_with('['),
-        (_, read) => host.eq_ignore_ascii_case(read),
+        (Host::Ipv6(_), _) => typed.host.starts_with('['),
+        (_, host) => typed.host.eq_ignore_ascii_case(host),
     };
-    let is_typed = is_typed && port != Some("");
     let nobody = url.username().is_empty() && url.password().is_none();
-    (is_typed && nobody && url.port() != Some(0)).then_some(url)
+    (is_typed && typed.port != Some("") && nobody && url.port() != Some(0)).then_some(url)
+}
+
+/// The pieces of a URL to the letter, as the standard's parser does not keep them.
+pub(crate) struct Typed<'a> {
+    pub(crate) scheme: &'a str,
+    /// An IPv6 address is in brackets, which hold colons.
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<&'a str>,
+    /// The path, and what stands behind it.
+    pub(crate) rest: &'a str,
+}
+
+impl<'a> Typed<'a> {
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        Some(Self { scheme, host, port, rest })
+    }
 }
 
 /// What is wrong with a URL.

@@ -284,12 +284,12 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
     let open = || Service::open_in(&dir, &database, clock.clone());
     match arguments.command {
         Command::Init { vendor, name, url, root_dir, ca_token } => {
-            let name = name.trim().to_owned();
             let directories = Directories { service: dir.clone(), root: root_dir.clone() };
-            let new = Vendor { id: vendor.clone(), name: name.clone(), url };
+            let new = Vendor { id: vendor.clone(), name, url };
             let token = ca_token.as_deref().map(TokenPlace::read).transpose()?;
             Service::create_in(&directories, &database, token.as_ref(), &new, clock)?;
-            let root = open()?.authority().root().fingerprint();
+            let service = open()?;
+            let (name, root) = (service.vendor_name(), service.authority().root().fingerprint());
             let document =
                 serde_json::json!({ "vendor": vendor, "name": name, "root-sha256": root.to_string() });
             output.say(&document, || {

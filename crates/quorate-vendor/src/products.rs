@@ -22,7 +22,7 @@ impl Service {
                 if current.catalog.products == products {
                     return Ok(());
                 }
-                differences = catalog_diff::between(&current.catalog.products, &products).len();
+                differences = catalog_diff::between(Some(&current.catalog.products), &products).len();
             }
             let before = match newest {
                 Some(_) => Some(self.catalog_in(turn.session)?),
@@ -67,9 +67,10 @@ impl Service {
         self.current()
     }
 
-    /// What another product file would change.
+    /// What another product file would change; the first one brings all that is in it.
     pub fn differences(&self, products: &Products) -> Result<Vec<Difference>> {
-        Ok(catalog_diff::between(&self.current()?.catalog.products, products))
+        let newest = self.newest()?;
+        Ok(catalog_diff::between(newest.as_ref().map(|newest| &newest.catalog.products), products))
     }
 
     /// Every catalog that was signed, the newest first.

@@ -6,7 +6,7 @@
 //! This file is the vendor itself; the methods are where their subjects are ([`crate::products`], [`crate::keys`],
 //! [`crate::customers`], [`crate::activations`], [`crate::phone`], [`crate::revocation`], [`crate::audit`]).
 
-use crate::address;
+use crate::address::{self, Typed};
 use crate::authority::{Authority, Directories};
 use crate::store::{self, audit, catalogs};
 use crate::token::{TokenKey, TokenPlace};
@@ -117,7 +117,8 @@ impl Service {
         vendor: &Vendor,
         clock: &Clock,
     ) -> Result<()> {
-        check(vendor)?;
+        let name = checked_name(vendor)?;
+        service_host(&vendor.url)?;
         directories.check()?;
         files::make_private_directory(&directories.service)?;
         let _alone = lock(&directories.service)?;
@@ -133,9 +134,9 @@ impl Service {
                 "a vendor is set up once; choose other directories for another vendor",
             ));
         }
-        let settings = [(VENDOR, vendor.id.as_str()), (NAME, vendor.name.trim()), (URL, vendor.url.as_str())];
+        let settings = [(VENDOR, vendor.id.as_str()), (NAME, name), (URL, vendor.url.as_str())];
         let key = token.map(TokenKey::generate).transpose()?;
-        Authority::create(directories, &vendor.id, vendor.name.trim(), key, clock.now())
+        Authority::create(directories, &vendor.id, name, key, clock.now())
             .and_then(|()| store::create(database, &settings))
             .map_err(|error| {
                 // Half a vendor would only be in the way of the next attempt, and so would the key that was made for it.
@@ -307,8 +308,8 @@ pub fn own_database(directory: &Path) -> Location {
     Location::File(directory.join(DATABASE))
 }
 
-/// Checks what `init` is told for good. The name stands in certificates; the paths of requests are put behind the URL.
-fn check(vendor: &Vendor) -> Result<()> {
+/// The vendor's name, which stands in certificates.
+fn checked_name(vendor: &Vendor) -> Result<&str> {
     let refused = |what: &str, next: &str| Err(Error::new(Code::RequestInvalid, what, next));
     let name = vendor.name.trim();
     if name.is_empty() {
@@ -324,34 +325,28 @@ fn check(vendor: &Vendor) -> Result<()> {
             &format!("a certificate has room for {LONGEST_NAME}: shorten it"),
         );
     }
-    service_host(&vendor.url).map(drop)
+    Ok(name)
 }
 
+/// The host in the URL of the service, which is kept and signed for good; the paths of requests are put behind it.
 fn service_host(url: &str) -> Result<String> {
-    let refused = |what: &str| {
-        Error::new(
-            Code::AddressInvalid,
-            format!("{} {what}", quorate_core::identifier::quoted(url)),
-            "write it as in \"https://activation.contoso.example\"",
-        )
-    };
+    let next = "write it as in \"https://activation.contoso.example\"";
     // Hosts and machines take a sign of this kind for a user's name; what it may be the password of is not shown.
     if url.contains('@') {
-        return Err(Error::new(
-            Code::AddressInvalid,
-            "the URL of the activation service holds a user's name",
-            "write it as in \"https://activation.contoso.example\"",
-        ));
+        let what = "the URL of the activation service holds a user's name";
+        return Err(Error::new(Code::AddressInvalid, what, next));
     }
+    let refused = |what: &str| {
+        Error::new(Code::AddressInvalid, format!("{} {what}", quorate_core::identifier::quoted(url)), next)
+    };
     let parsed = address::parse(url).filter(|parsed| parsed.scheme() == "https");
     let parsed = parsed.ok_or_else(|| refused("is not the URL of an activation service"))?;
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(refused("has a \"?\" or \"#\", behind which no path of a request can stand"));
     }
     // Paths are put behind it as it was typed, and must lead to where it is read to lead.
-    let typed = url.splitn(4, '/').nth(3).unwrap_or_default();
-    let is_typed = parsed.path().strip_prefix('/') == Some(typed);
-    let host = parsed.host_str().filter(|_| is_typed);
+    let path = Typed::of(url).map(|typed| if typed.rest.is_empty() { "/" } else { typed.rest });
+    let host = parsed.host_str().filter(|_| path == Some(parsed.path()));
     let host = host.filter(|host| host.starts_with('[') || ServerName::try_from(*host).is_ok());
     host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }

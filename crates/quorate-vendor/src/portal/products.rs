@@ -12,7 +12,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect};
 use quorate_core::catalog::{Channel, KeyGroup, Products};
-use quorate_core::words::counted;
 use quorate_core::{Error, Result, Timestamp};
 use serde::Deserialize;
 
@@ -53,10 +52,7 @@ async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page 
                 None if current.is_some() => service.product_file(None)?,
                 None => String::new(),
             };
-            let differences = changed.map(|file| match current {
-                Some(_) => differences_of(service, &file),
-                None => first(&file),
-            });
+            let differences = changed.map(|file| differences_of(service, &file));
             let group = |products: &Products, group: &KeyGroup| {
                 let sku = products.sku(group.sku);
                 let channel = sku.map(|sku| sku.channel);
@@ -94,18 +90,6 @@ async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page 
     };
     let frame = Frame::of(visitor, web, "/products");
     page(&ProductsPage { frame, newest, groups, history, file, differences, error })
-}
-
-/// What the first product file brings.
-fn first(file: &str) -> Result<Vec<String>> {
-    let products = parse_products(file, FILE)?;
-    Ok([
-        counted(products.applications.len(), "application"),
-        counted(products.skus.len(), "SKU"),
-        counted(products.key_groups.len(), "key group"),
-    ]
-    .map(|brought| format!("+ {brought}"))
-    .to_vec())
 }
 
 fn differences_of(service: &Service, file: &str) -> Result<Vec<String>> {

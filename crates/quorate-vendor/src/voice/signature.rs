@@ -8,6 +8,7 @@
 //! signed, so a request that somebody has recorded is answered again: as it was the first time, since the same
 //! Installation ID gets the same Confirmation ID and nothing more is counted.
 
+use crate::address::Typed;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -80,15 +81,9 @@ impl fmt::Debug for Secret {
 /// The URL as platforms sign it, which is as it was typed: some leave its port out, some do not, and some write the usual one.
 fn spellings(url: &str) -> Vec<String> {
     let mut spellings = vec![url.to_owned()];
-    if let Some((scheme, rest)) = url.split_once("://") {
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        let start = format!("{scheme}://{host}");
-        spellings.extend([format!("{start}{rest}"), format!("{start}:{USUAL_PORT}{rest}")]);
+    if let Some(Typed { scheme, host, rest, .. }) = Typed::of(url) {
+        spellings
+            .extend([format!("{scheme}://{host}{rest}"), format!("{scheme}://{host}:{USUAL_PORT}{rest}")]);
     }
     spellings
 }
