@@ -129,4 +129,21 @@ mod tests {
             assert!(parse(text).is_none(), "{text}");
         }
     }
+
+    #[test]
+    fn what_is_secret_goes_by_https_or_stays_here() {
+        for (url, flaw) in [
+            ("https://shop.example/hook", None),
+            ("http://127.0.0.1:8080/hook", None),
+            ("http://[::1]/hook", None),
+            ("http://shop.example/hook", Some(Flaw::Plain)),
+            ("https://shop.example/a@b", Some(Flaw::UserName)),
+            ("https://shop.example/a b", Some(Flaw::Characters)),
+            ("https://müller.example/hook", Some(Flaw::Letters)),
+            ("ftp://shop.example/hook", Some(Flaw::NoUrl)),
+            ("shop.example", Some(Flaw::NoUrl)),
+        ] {
+            assert_eq!(check(url).err(), flaw, "{url}");
+        }
+    }
 }
