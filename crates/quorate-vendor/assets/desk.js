@@ -40,8 +40,9 @@ if (form) {
       }
     });
   });
-  const empty = inputs.find((input) => input.closest('label').classList.contains('wrong')) || inputs[0];
-  empty.focus();
+  // What is next: to give the Confirmation ID, to hear a group again, or to hear the first.
+  const wrong = inputs.find((input) => input.closest('label').classList.contains('wrong'));
+  (document.getElementById('give') || wrong || inputs[0]).focus();
 }
 
 const spoken = document.getElementById('spoken');

@@ -87,7 +87,10 @@ impl Access {
         let has: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
         Err(Error::new(
             Code::NotPermitted,
-            format!("this needs the scope {scope}; there is {}", has.join(", ")),
+            format!(
+                "this needs the scope {scope}; there is {}",
+                if has.is_empty() { "none".to_owned() } else { has.join(", ") }
+            ),
             "use a token, or sign in as somebody, that has it",
         ))
     }

@@ -18,10 +18,11 @@ mod webhooks;
 
 use crate::metrics::Metrics;
 use crate::openid::Provider;
+use crate::portal;
 use crate::service::Service;
 use crate::voice::signature::Secret;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -44,6 +45,7 @@ pub fn router(
     openid: Option<Provider>,
     metrics: Metrics,
 ) -> Router {
+    let web = Web::new(service, openid, metrics.clone());
     let (router, description) = described().split_for_parts();
     let description = Arc::new(description.to_pretty_json().unwrap_or_default());
     let openapi = get(async move || {
@@ -53,12 +55,12 @@ pub fn router(
         .route("/openapi.json", openapi)
         .merge(telephone.map(voice::line).unwrap_or_default())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .merge(crate::portal::routes())
-        .fallback(async || Refusal::from(nothing_here()))
-        .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED, wrong_method()))
-        .layer(middleware::from_fn_with_state(metrics.clone(), counted))
+        .merge(portal::routes(web.clone()))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(metrics, counted))
         .layer(middleware::map_request(read_on::read_on))
-        .with_state(Web::new(service, openid, metrics))
+        .with_state(web)
 }
 
 /// Counts a request by its route, or as one to nowhere.
@@ -268,12 +270,20 @@ pub(crate) fn status(code: Code) -> StatusCode {
     }
 }
 
-fn nothing_here() -> Error {
-    Error::new(Code::NotFound, "there is nothing at this path", PATHS)
+/// A browser is told so by a page, a program by a problem.
+async fn nothing_here(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let page = portal::astray(&web, &headers, StatusCode::NOT_FOUND, &portal::nothing_here()).await;
+    let problem =
+        || refusal(StatusCode::NOT_FOUND, Error::new(Code::NotFound, "there is nothing at this path", PATHS));
+    page.unwrap_or_else(problem)
 }
 
-fn wrong_method() -> Error {
-    Error::new(Code::RequestInvalid, "this path does not take requests of this method", PATHS)
+/// The same: the address is one that a form goes to, say.
+async fn wrong_method(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let page = portal::astray(&web, &headers, StatusCode::METHOD_NOT_ALLOWED, &portal::nothing_here()).await;
+    let what = "this path does not take requests of this method";
+    let problem = || refusal(StatusCode::METHOD_NOT_ALLOWED, Error::new(Code::RequestInvalid, what, PATHS));
+    page.unwrap_or_else(problem)
 }
 
 /// An office behind one address signs in in the morning; whoever guesses is soon slow.

@@ -10,10 +10,12 @@ mod webhooks;
 
 use crate::authority::Directories;
 use crate::config::Config;
+use crate::phone::at_desk;
 use crate::products;
+use crate::revocation::RevokedHost;
 use crate::service::{self, Service, Vendor};
 use crate::token::TokenPlace;
-use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, UsageView};
+use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, InquiryView, UsageView};
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
@@ -146,6 +148,12 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
         slots: u32,
     },
+    /// The phone desk, before it confirms: whose key it is, how far it is used up, and what a Confirmation ID would cost.
+    Inquire {
+        /// The 54 digits that the host shows.
+        #[arg(value_name = "INSTALLATION_ID", required = true, num_args = 1..)]
+        installation_id: Vec<String>,
+    },
     /// The phone desk: the Confirmation ID for an Installation ID.
     Confirm {
         /// The 54 digits that the host shows.
@@ -187,7 +195,7 @@ enum ProductCommand {
 
 #[derive(Subcommand)]
 enum CertificateCommand {
-    /// Revoke the certificate of one host; the key's other hosts go on.
+    /// Revoke the certificate of one host, and those that it had of the key before; the key's other hosts go on.
     Revoke {
         /// The certificate's serial number in hexadecimal, as `key show` lists it.
         #[arg(value_name = "SERIAL")]
@@ -329,9 +337,20 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
                 )
             })
         }
+        Command::Inquire { installation_id } => {
+            let installation_id: InstallationId = installation_id.concat().parse()?;
+            let inquiry = open()?.inquire(&installation_id)?;
+            let mut lines = output::usage(&inquiry.usage);
+            lines += &match (inquiry.cost_said(), &inquiry.cost) {
+                (Some(cost), _) => format!("\nWould cost:    {cost}"),
+                (None, Err(error)) => format!("\nWould be refused, {}: {}", error.code, error.what),
+                (None, Ok(_)) => String::new(),
+            };
+            output.say(&InquiryView::from(inquiry), || lines)
+        }
         Command::Confirm { installation_id } => {
             let installation_id: InstallationId = installation_id.concat().parse()?;
-            let confirmed = open()?.confirm(&installation_id)?;
+            let confirmed = open()?.confirm(&installation_id).map_err(at_desk)?;
             let confirmation_id = confirmed.confirmation_id.to_string();
             output.say(&ConfirmedView::from(&confirmed), || {
                 let groups = ('A'..).zip(confirmation_id.split('-'));
@@ -403,18 +422,38 @@ fn certificate<W: Write>(
     service: &Service,
     output: &mut Output<'_, W>,
 ) -> Result<()> {
-    if let CertificateCommand::Revoke { certificate } = &command {
-        service.revoke_certificate(certificate)?;
-    }
+    let host = match &command {
+        CertificateCommand::Revoke { certificate } => Some(service.revoke_certificate(certificate)?),
+        CertificateCommand::List => None,
+    };
     let revoked = service.revoked_certificates()?;
-    output.say(&serde_json::json!({ "revoked": revoked }), || match &command {
-        CertificateCommand::Revoke { .. } => {
-            "The certificate is revoked; its host answers nobody once it has the next revocation list, and no \
-             client that has seen that list believes it."
+    output.say(&serde_json::json!({ "revoked": revoked }), || match &host {
+        Some(host) => revoked_host(host),
+        None => Vec::from_iter(revoked.iter().map(String::as_str)).join("\n"),
+    })
+}
+
+fn revoked_host(host: &RevokedHost) -> String {
+    let RevokedHost { key, machine, revoked, newer } = host;
+    let first = match revoked.as_slice() {
+        [] => format!("Nothing is changed: that certificate of machine {machine} was revoked before."),
+        [_] => format!("A certificate of machine {machine} with product key {key} is revoked."),
+        several => {
+            format!("{} certificates of machine {machine} with product key {key} are revoked.", several.len())
+        }
+    };
+    let then = match newer {
+        Some(newer) => format!(
+            "It has a newer one, {newer}, and goes on with that.\n\
+             next: quorate-vendor certificate revoke {newer}, if that is to end as well"
+        ),
+        None => {
+            "It answers nobody once it has the next revocation list, and no client that has seen that list \
+                 believes it."
                 .to_owned()
         }
-        CertificateCommand::List => Vec::from_iter(revoked.iter().map(String::as_str)).join("\n"),
-    })
+    };
+    format!("{first}\n{then}")
 }
 
 fn audit<W: Write>(command: AuditCommand, service: &Service, output: &mut Output<'_, W>) -> Result<()> {

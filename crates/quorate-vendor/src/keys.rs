@@ -222,6 +222,11 @@ impl Service {
         self.sql.read(|session| keys::list(session, filter, most))
     }
 
+    /// How many keys are wanted.
+    pub fn count_keys(&self, filter: &KeyFilter) -> Result<u64> {
+        self.sql.read(|session| keys::count_of(session, filter))
+    }
+
     /// One key.
     pub fn key(&self, id: KeyId) -> Result<KeyRecord> {
         self.sql.read(|session| known_key(session, id))
@@ -444,14 +449,19 @@ fn unknown_key(id: KeyId) -> Error {
 
 pub(crate) fn usable_key(session: &mut Session<'_>, id: KeyId) -> Result<KeyRecord> {
     let record = known_key(session, id)?;
-    if record.blocked.is_some() {
-        return Err(Error::new(
-            Code::KeyBlocked,
-            format!("product key {id} (…{}) is blocked by the vendor", record.partial),
-            "ask the vendor why, or for another key",
-        ));
-    }
+    usable(&record)?;
     Ok(record)
+}
+
+pub(crate) fn usable(record: &KeyRecord) -> Result<()> {
+    if record.blocked.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::KeyBlocked,
+        format!("product key {} (…{}) is blocked by the vendor", record.id, record.partial),
+        "ask the vendor why, or for another key",
+    ))
 }
 
 fn stopped() -> Error {

@@ -1,10 +1,11 @@
 //! The phone desk: license packs made and made again, and the Confirmation ID for an Installation ID.
 
 use crate::activations::keep;
-use crate::keys::{known_key, usable_key};
+use crate::keys::{known_key, usable, usable_key};
 use crate::rights::Rights;
 use crate::service::{Service, Turn};
 use crate::store::activations::{How, NewActivation};
+use crate::store::keys::KeyRecord;
 use crate::store::slots::Slot;
 use crate::store::{activations, slots};
 use crate::usage::Usage;
@@ -18,6 +19,7 @@ use quorate_core::license_pack::{LicensePack, SealedSlot, SlotSecret};
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::random;
+use quorate_edge::sql::Session;
 
 /// What the desk tells the caller.
 #[derive(Debug)]
@@ -26,6 +28,56 @@ pub struct Confirmed {
     pub confirmation_id: ConfirmationId,
     /// How far the key is used up now.
     pub usage: Usage,
+}
+
+/// What is known of an Installation ID before anything is given away.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// How far its key is used up.
+    pub usage: Usage,
+    /// What a Confirmation ID would cost, or why there would be none.
+    pub cost: Result<Cost>,
+}
+
+/// What a Confirmation ID costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The machine was activated: the same Confirmation ID comes again.
+    Nothing,
+    /// The host is known: one more of its re-activations.
+    Reactivation {
+        /// Which it will be.
+        number: u32,
+        /// How many are allowed.
+        allowed: u32,
+    },
+    /// A machine with a MAK that counts already: a slot of the license pack, and nothing else.
+    Slot,
+    /// One more of the hosts or machines.
+    Machine,
+}
+
+impl Inquiry {
+    /// What a Confirmation ID would cost, as a sentence without its stop.
+    pub fn cost_said(&self) -> Option<String> {
+        let usage = &self.usage;
+        let called = if usage.role == Some(Role::Host) { "host" } else { "machine" };
+        let said = match self.cost.as_ref().ok()? {
+            Cost::Nothing => "nothing: the same Confirmation ID comes again".to_owned(),
+            Cost::Reactivation { number, allowed } => {
+                format!("re-activation {number} of {allowed} on this host")
+            }
+            Cost::Slot => "no activation: this machine counts already".to_owned(),
+            Cost::Machine => {
+                format!(
+                    "one more {called}: the key is then activated on {} of {}",
+                    usage.machines + 1,
+                    usage.allowed
+                )
+            }
+        };
+        Some(said)
+    }
 }
 
 impl Service {
@@ -94,35 +146,98 @@ impl Service {
         })
     }
 
-    /// How far the key of an Installation ID is used up. Whoever shows one that was made without the key learns nothing.
-    pub fn inquire(&self, installation_id: &InstallationId) -> Result<Usage> {
+    /// How far the key of an Installation ID is used up, and what a Confirmation ID would cost. Whoever shows one that was
+    /// made without the key learns nothing.
+    pub fn inquire(&self, installation_id: &InstallationId) -> Result<Inquiry> {
         self.sql.read(|session| {
             let record = known_key(session, installation_id.key())?;
             installation_id.verify(&record.verifier)?;
             // Nothing is confirmed for a public key, so there is nothing to inquire.
-            Rights::of(&record, &self.catalog_in(session)?.catalog)?;
-            self.usage_of(session, record)
+            let rights = Rights::of(&record, &self.catalog_in(session)?.catalog)?;
+            let cost = match self.cost(session, &record, &rights, installation_id) {
+                Err(error) if !is_refusal(error.code) => return Err(error),
+                cost => cost,
+            };
+            Ok(Inquiry { usage: self.usage_of(session, record)?, cost })
         })
     }
+
+    fn cost(
+        &self,
+        session: &mut Session<'_>,
+        record: &KeyRecord,
+        rights: &Rights,
+        installation_id: &InstallationId,
+    ) -> Result<Cost> {
+        usable(record)?;
+        let until = rights.worth_giving(self.clock.now());
+        let given = slots::given(session, installation_id, until)?.is_some();
+        if given && activations::is_activated(session, installation_id)? {
+            return Ok(Cost::Nothing);
+        }
+        let used = granted(session, rights, installation_id)?;
+        if !given && slots::left(session, rights.key, until)?.0 == 0 {
+            return Err(no_slot(rights.key));
+        }
+        Ok(match (used.times, rights.role) {
+            (0, _) => Cost::Machine,
+            (number, Role::Host | Role::Issuer) => {
+                Cost::Reactivation { number, allowed: rights.group.reactivations }
+            }
+            (_, Role::Machine) => Cost::Slot,
+        })
+    }
+}
+
+/// A refusal as the vendor's own people read it: "ask the vendor" is no advice to them.
+pub(crate) fn at_desk(error: Error) -> Error {
+    let next = match error.code {
+        Code::HostsUsedUp => "release a host that is gone, raise the key's limit, or issue another key",
+        Code::MachinesUsedUp => "release a machine that is gone, raise the key's limit, or issue another key",
+        Code::ReactivationsUsedUp => "raise the key's limit of re-activations, or issue another key",
+        Code::KeyBlocked => "unblock the key if it was blocked by mistake, or issue another",
+        _ => return error,
+    };
+    Error::new(error.code, error.what, next)
+}
+
+/// Whether this is said of the key, which may change, and not of the service.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::KeyBlocked
+            | Code::HostsUsedUp
+            | Code::ReactivationsUsedUp
+            | Code::MachinesUsedUp
+            | Code::SlotsUsedUp
+    )
 }
 
 fn give_slot(turn: &mut Turn<'_, '_>, rights: &Rights, installation_id: &InstallationId) -> Result<Slot> {
     let Some(slot) = slots::give(turn.session, installation_id, rights.worth_giving(turn.now))? else {
         // Whoever has used up the key is told that first.
-        granted(turn, rights, installation_id)?;
-        return Err(Error::new(
-            Code::SlotsUsedUp,
-            format!("product key {} has no slot left in its license pack", rights.key),
-            format!("make the customer a new pack: `quorate-vendor pack {} --out FILE`", rights.key),
-        ));
+        granted(turn.session, rights, installation_id)?;
+        return Err(no_slot(rights.key));
     };
     count(turn, rights, installation_id, &slot)?;
     Ok(slot)
 }
 
+fn no_slot(key: KeyId) -> Error {
+    Error::new(
+        Code::SlotsUsedUp,
+        format!("product key {key} has no slot left in its license pack"),
+        format!("make the customer a new pack: `quorate-vendor pack {key} --out FILE`"),
+    )
+}
+
 /// How far the key is used up, when it may be activated on this machine.
-fn granted(turn: &mut Turn<'_, '_>, rights: &Rights, installation_id: &InstallationId) -> Result<UsedSoFar> {
-    let used = activations::used_so_far(turn.session, rights.key, installation_id.hardware())?;
+fn granted(
+    session: &mut Session<'_>,
+    rights: &Rights,
+    installation_id: &InstallationId,
+) -> Result<UsedSoFar> {
+    let used = activations::used_so_far(session, rights.key, installation_id.hardware())?;
     rights.grant(used)?;
     Ok(used)
 }
@@ -134,7 +249,7 @@ fn count(
     installation_id: &InstallationId,
     slot: &Slot,
 ) -> Result<()> {
-    let used = granted(turn, rights, installation_id)?;
+    let used = granted(turn.session, rights, installation_id)?;
     // A machine's license is no certificate of a host, which could be revoked.
     let certificate = (rights.role == Role::Host).then_some(slot.certificate.as_str());
     let (how, at) = (How::Phone, turn.now);

@@ -4,7 +4,9 @@
 //! and no other site can use: each form bears a token of its session. Pages, styles and the script are part of the
 //! program.
 
+mod address;
 mod desk;
+mod fault;
 mod keys;
 mod openid;
 mod overview;
@@ -24,11 +26,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use fault::Fault;
 use quorate_core::{Code, Error};
 use session::Visitor;
 
+pub(crate) use address::nothing_here;
+pub(crate) use fault::astray;
+
 /// The pages.
-pub(crate) fn routes() -> Router<Web> {
+pub(crate) fn routes(web: Web) -> Router<Web> {
     Router::new()
         .route("/", get(overview::home))
         .route("/sign-in", get(session::form).post(session::sign_in))
@@ -53,7 +59,8 @@ pub(crate) fn routes() -> Router<Web> {
         .route("/products/file", get(products::file))
         .route("/products/diff", post(products::differences))
         .route("/products/import", post(products::import))
-        .route("/desk", get(desk::form).post(desk::confirm))
+        .route("/desk", get(desk::form).post(desk::look))
+        .route("/desk/confirm", post(desk::confirm))
         .route("/tokens", get(people::tokens).post(people::add_token))
         .route("/tokens/{id}/revoke", post(people::revoke_token))
         .route("/webhooks", get(webhooks::list).post(webhooks::add))
@@ -65,6 +72,7 @@ pub(crate) fn routes() -> Router<Web> {
         .route("/users/open", post(people::open))
         .route("/my", get(desk::my))
         .route("/my/{id}/pack", post(desk::my_pack))
+        .layer(middleware::from_fn_with_state(web, fault::framed))
         .layer(middleware::from_fn(guarded))
         .route("/assets/portal.css", get(async || asset("text/css", include_str!("../assets/portal.css"))))
         .route("/assets/desk.js", get(async || asset("text/javascript", include_str!("../assets/desk.js"))))
@@ -74,6 +82,11 @@ pub(crate) fn routes() -> Router<Web> {
 /// What browsers are told about every page: nothing of elsewhere in it, it in nothing of elsewhere, kept nowhere.
 async fn guarded(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    guard(&mut response);
+    response
+}
+
+fn guard(response: &mut Response) {
     for (name, value) in [
         (
             header::CONTENT_SECURITY_POLICY,
@@ -87,7 +100,6 @@ async fn guarded(request: Request, next: Next) -> Response {
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    response
 }
 
 fn asset(kind: &'static str, content: &'static str) -> Response {
@@ -131,12 +143,15 @@ impl Frame {
 
     /// Around the page for anybody.
     fn nobody(web: &Web) -> Self {
-        Self::bare(web.vendor_name().to_owned())
-    }
-
-    /// With nothing in it.
-    fn bare(vendor: String) -> Self {
-        Self { vendor, who: None, role: "", password: false, scopes: Vec::new(), csrf: String::new(), at: "" }
+        Self {
+            vendor: web.vendor_name().to_owned(),
+            who: None,
+            role: "",
+            password: false,
+            scopes: Vec::new(),
+            csrf: String::new(),
+            at: "",
+        }
     }
 
     fn items(&self) -> Vec<Item> {
@@ -164,6 +179,10 @@ impl Frame {
         self.who.is_some() && self.scopes.is_empty()
     }
 
+    fn may_read(&self) -> bool {
+        self.scopes.contains(&Scope::Read)
+    }
+
     fn may_keys(&self) -> bool {
         self.scopes.contains(&Scope::Keys)
     }
@@ -180,40 +199,14 @@ impl Frame {
 /// A page, or what went wrong.
 type Page = Result<Response, Fault>;
 
-/// What went wrong, as a page.
-struct Fault {
-    error: Error,
-    /// Around it; without one, the error stands alone.
-    frame: Option<Box<Frame>>,
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self { error, frame: None }
-    }
-}
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        let status = crate::api::status(self.error.code);
-        let frame = self.frame.map_or_else(|| Frame::bare("Quorate".to_owned()), |frame| *frame);
-        match (FaultPage { frame, error: &self.error }).render() {
-            Ok(page) => (status, Html(page)).into_response(),
-            Err(_) => status.into_response(),
-        }
-    }
-}
-
-#[derive(Template)]
-#[template(path = "fault.html")]
-struct FaultPage<'e> {
-    frame: Frame,
-    error: &'e Error,
-}
-
 /// Renders a page.
 fn page(template: &impl Template) -> Page {
     page_with(StatusCode::OK, template)
+}
+
+/// The status of a page that may say what went wrong, with what was typed still in its form.
+fn status_of(error: Option<&Error>) -> StatusCode {
+    error.map_or(StatusCode::OK, |error| crate::api::status(error.code))
 }
 
 fn page_with(status: StatusCode, template: &impl Template) -> Page {
@@ -236,7 +229,6 @@ fn pack_file(key: &str, pack: String) -> Response {
 /// Formats of values in templates.
 mod filters {
     use quorate_core::Timestamp;
-    use std::fmt::Display;
 
     #[askama::filter_fn]
     pub fn minute(at: &Timestamp, _: &dyn askama::Values) -> askama::Result<String> {
@@ -246,11 +238,6 @@ mod filters {
     #[askama::filter_fn]
     pub fn day(at: &Timestamp, _: &dyn askama::Values) -> askama::Result<String> {
         Ok(at.strftime("%Y-%m-%d").to_string())
-    }
-
-    #[askama::filter_fn]
-    pub fn or_empty<T: Display>(value: &Option<T>, _: &dyn askama::Values) -> askama::Result<String> {
-        Ok(value.as_ref().map(ToString::to_string).unwrap_or_default())
     }
 }
 

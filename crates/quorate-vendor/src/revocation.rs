@@ -6,11 +6,25 @@ use crate::service::{Service, Turn};
 use crate::store::keys::{self, KeyRecord};
 use crate::store::{activations, revocations};
 use quorate_core::catalog::Catalog;
+use quorate_core::hardware::ShortHardwareId;
 use quorate_core::product_key::KeyId;
 use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Error, Result};
 use quorate_edge::sql::Session;
 use std::collections::BTreeSet;
+
+/// A host of which a certificate was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedHost {
+    /// The key by which it was activated.
+    pub key: KeyId,
+    /// Which machine it is.
+    pub machine: ShortHardwareId,
+    /// The serial numbers that are revoked since just now, the oldest first; none when all were before.
+    pub revoked: Vec<String>,
+    /// A newer certificate of the host, which is good still.
+    pub newer: Option<String>,
+}
 
 impl Service {
     /// Takes a key back: it is activated no more, and hosts that have it stop at the next renewals. A key that is
@@ -24,8 +38,10 @@ impl Service {
         self.change_key(id, &KeyChange { blocked: Some(false), ..KeyChange::default() })
     }
 
-    /// Revokes the certificate of one host, by its serial number; the key's other hosts go on.
-    pub fn revoke_certificate(&self, certificate: &str) -> Result<()> {
+    /// Revokes the certificate of one host, by its serial number, with those that the host had of the key before it: they
+    /// may be good for years still, and whoever has the newer one's private key may have theirs. The key's other hosts go
+    /// on.
+    pub fn revoke_certificate(&self, certificate: &str) -> Result<RevokedHost> {
         let certificate = certificate.trim().replace(':', "").to_ascii_lowercase();
         self.change(|turn| {
             let of = activations::of_certificate(turn.session, &certificate)?.ok_or_else(|| {
@@ -35,12 +51,27 @@ impl Service {
                     "`quorate-vendor key show KEY_ID` lists a key's certificates",
                 )
             })?;
-            if revocations::is_revoked(turn.session, &certificate)? {
-                return Ok(());
+            let all = activations::certificates(turn.session, of.key, of.machine)?;
+            let named = all.iter().rposition(|one| *one == certificate).unwrap_or_default();
+            let mut host = RevokedHost { key: of.key, machine: of.machine, revoked: Vec::new(), newer: None };
+            for (index, one) in all.into_iter().enumerate() {
+                match (index <= named, revocations::is_revoked(turn.session, &one)?) {
+                    (true, false) => {
+                        revocations::add(turn.session, &one, turn.now)?;
+                        host.revoked.push(one);
+                    }
+                    (false, false) => host.newer = Some(one),
+                    (_, true) => {}
+                }
             }
-            revocations::add(turn.session, &certificate, turn.now)?;
-            revocations::raise_number(turn.session)?;
-            turn.note("certificate.revoke", &certificate, serde_json::json!({ "key": of.key }))
+            if !host.revoked.is_empty() {
+                revocations::raise_number(turn.session)?;
+                let machine = of.machine.to_string();
+                let detail =
+                    serde_json::json!({ "key": of.key, "machine": machine, "revoked": host.revoked });
+                turn.note("certificate.revoke", &certificate, detail)?;
+            }
+            Ok(host)
         })
     }
 

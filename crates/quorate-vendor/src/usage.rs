@@ -38,6 +38,18 @@ impl Usage {
         self.allowed.saturating_sub(self.machines)
     }
 
+    /// For how many activations by telephone the customer's own license pack is made: as many as it can use.
+    pub(crate) fn slots_wanted(&self) -> u32 {
+        let least = if self.role == Some(Role::Host) { SLOTS_LOW + 1 } else { 1 };
+        self.left().clamp(least, MOST_WANTED)
+    }
+
+    /// Whether a pack that was made runs low. Hosts come back when their certificates end, machines do not.
+    fn runs_low(&self) -> bool {
+        let enough = if self.role == Some(Role::Host) { u32::MAX } else { self.left() };
+        self.slots > 0 && self.slots_left <= SLOTS_LOW && self.slots_left < enough
+    }
+
     /// What whoever serves the customer should know before it is too late.
     pub fn warning(&self) -> Option<String> {
         let called = if self.role? == Role::Host { "host" } else { "machine" };
@@ -45,15 +57,16 @@ impl Usage {
             return Some("this key is blocked".to_owned());
         }
         if self.left() == 0 {
-            return Some(format!("this key is used up: {} of {} {called}s", self.machines, self.allowed));
+            let allowed = words::counted(self.allowed, called);
+            return Some(format!("this key is used up: {} of {allowed}", self.machines));
         }
         // Of a small number, the last one; of a large one, the last fifth.
         if self.allowed > 1 && self.left() <= (self.allowed / 5).max(1) {
-            let left = words::counted(self.left() as usize, called);
+            let left = words::counted(self.left(), called);
             return Some(format!("this key is nearly used up: {left} left of {}", self.allowed));
         }
-        if self.slots > 0 && self.slots_left <= SLOTS_LOW {
-            let left = words::counted(self.slots_left as usize, "activation");
+        if self.runs_low() {
+            let left = words::counted(self.slots_left, "activation");
             return Some(format!("the license pack is good for {left} by telephone: make a new one"));
         }
         None
@@ -61,11 +74,10 @@ impl Usage {
 }
 
 impl Service {
-    /// How far each of a customer's keys is used up.
-    pub fn usages_of(&self, customer: i64, most: u32) -> Result<Vec<Usage>> {
+    /// How far each of these keys is used up: so many of them, in the order of group and serial.
+    pub fn usages_of(&self, filter: &KeyFilter, most: u32) -> Result<Vec<Usage>> {
         self.sql.read(|session| {
-            let filter = KeyFilter { customer: Some(customer), ..KeyFilter::default() };
-            let keys = keys::list(session, &filter, most)?;
+            let keys = keys::list(session, filter, most)?;
             keys.into_iter().map(|key| self.usage_of(session, key)).collect()
         })
     }
@@ -112,3 +124,5 @@ impl Service {
 
 /// A pack with so few slots left is made again before it is too late.
 const SLOTS_LOW: u32 = 2;
+/// As many activations as a customer may prepare by itself.
+const MOST_WANTED: u32 = 12;

@@ -1,9 +1,9 @@
 //! What is said of keys, customers and activations: the same JSON from the commands and from the API.
 
 use crate::access::Scope;
-use crate::phone::Confirmed;
+use crate::phone::{Confirmed, Cost, Inquiry, at_desk};
 use crate::store::accounts::AccountRecord;
-use crate::store::activations::Activation;
+use crate::store::activations::{Activation, Standing};
 use crate::store::customers::Customer;
 use crate::store::keys::KeyRecord;
 use crate::store::tokens::TokenRecord;
@@ -11,9 +11,9 @@ use crate::store::webhooks::{DeliveryRecord, WebhookRecord};
 use crate::store::{audit, catalogs};
 use crate::usage::Usage;
 use crate::webhooks::Event;
-use quorate_core::Timestamp;
 use quorate_core::catalog_diff::{Change, Difference};
 use quorate_core::certificate::Role;
+use quorate_core::{Error, Timestamp, words};
 use serde::Serialize;
 
 /// A product key, as far as the vendor knows it.
@@ -98,6 +98,14 @@ pub struct UsageView {
     pub warning: Option<String>,
 }
 
+impl UsageView {
+    /// On how many of how many it is activated, in words.
+    pub(crate) fn counted(&self) -> String {
+        let one = self.activates.trim_end_matches('s');
+        format!("{} of {}", self.activated, words::counted(self.allowed, one))
+    }
+}
+
 impl From<&Usage> for UsageView {
     fn from(usage: &Usage) -> Self {
         Self {
@@ -175,6 +183,9 @@ pub struct ActivationView {
     pub at: Timestamp,
     /// The serial number of the host's certificate, by which it is revoked; null for a machine with a key of its own.
     pub certificate: Option<String>,
+    /// What has become of that certificate: `current`, the newest that the host has of this key; `superseded` by a newer
+    /// one, but good until its end; or `revoked`. Null where there is none.
+    pub certificate_standing: Option<&'static str>,
     /// Since when the machine does not count any more, UTC; null while it counts.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub released: Option<Timestamp>,
@@ -182,8 +193,10 @@ pub struct ActivationView {
 
 impl From<Activation> for ActivationView {
     fn from(activation: Activation) -> Self {
-        let Activation { id, key, machine, how, at, certificate, released } = activation;
-        Self { id, key: key.to_string(), machine: machine.to_string(), how, at, certificate, released }
+        let Activation { id, key, machine, how, at, certificate, standing, released } = activation;
+        let (key, machine) = (key.to_string(), machine.to_string());
+        let certificate_standing = standing.map(Standing::as_str);
+        Self { id, key, machine, how, at, certificate, certificate_standing, released }
     }
 }
 
@@ -203,6 +216,49 @@ impl From<&Confirmed> for ConfirmedView {
             confirmation_id: confirmed.confirmation_id.to_string(),
             usage: UsageView::from(&confirmed.usage),
         }
+    }
+}
+
+/// What is known of an Installation ID before it is confirmed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct InquiryView {
+    /// How far its key is used up.
+    pub usage: UsageView,
+    /// What a Confirmation ID would cost: `nothing`, since the same comes again; a `re-activation` of the host; a `slot` of
+    /// the license pack alone, since the machine counts already; or one more `host` or `machine`. Null when it would be
+    /// refused.
+    pub cost: Option<&'static str>,
+    /// Why it would be refused.
+    pub refusal: Option<RefusalView>,
+}
+
+/// Why something would be refused.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RefusalView {
+    /// The stable code.
+    pub code: String,
+    /// What happened, with the figures.
+    pub detail: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl From<Inquiry> for InquiryView {
+    fn from(inquiry: Inquiry) -> Self {
+        let host = inquiry.usage.role == Some(Role::Host);
+        let (cost, refusal) = match inquiry.cost {
+            Ok(Cost::Nothing) => (Some("nothing"), None),
+            Ok(Cost::Reactivation { .. }) => (Some("re-activation"), None),
+            Ok(Cost::Slot) => (Some("slot"), None),
+            Ok(Cost::Machine) => (Some(if host { "host" } else { "machine" }), None),
+            Err(error) => {
+                let Error { code, what, next, .. } = at_desk(error);
+                (None, Some(RefusalView { code: code.to_string(), detail: what, next }))
+            }
+        };
+        Self { usage: UsageView::from(&inquiry.usage), cost, refusal }
     }
 }
 

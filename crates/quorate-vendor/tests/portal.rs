@@ -13,7 +13,7 @@ use common::{HOST_KEYS, MAKS, SETUP_KEYS, installation_id};
 use quorate_core::Timestamp;
 use quorate_core::check_digit;
 use quorate_core::license_pack::LicensePack;
-use quorate_vendor::keys::Issue;
+use quorate_vendor::keys::{Issue, NewLimits};
 use quorate_vendor::store::keys::KeyFilter;
 use quorate_vendor::webhooks::Event;
 use reqwest::{Method, StatusCode};
@@ -82,6 +82,9 @@ fn an_admin_issues_limits_and_blocks() {
         browser.fill("input[name=machines]", "75").await;
         browser.click("form[action$='/limit'] button").await;
         browser.shows("dl", "0 of 75 machines, 75 left").await;
+        // It asks first.
+        browser.click("form[action$='/block'] summary").await;
+        browser.shows("form[action$='/block'] details p", "Nothing is activated with it yet.").await;
         browser.click("form[action$='/block'] button").await;
         browser.shows("p.warning", "this key is blocked").await;
         browser.click("nav a[href='/revocation']").await;
@@ -185,6 +188,13 @@ fn a_support_agent_confirms_by_keyboard() {
         }
         browser.shows("#say9", "right").await;
         browser.keys(Key::Enter).await;
+        // First whose it is and what it costs; nothing is given away yet.
+        browser.shows("#looked", "Confirm?").await;
+        browser.shows("dl", "Fabrikam").await;
+        browser.shows("dl", "0 of 6 hosts, 6 left").await;
+        browser.shows("dl", "one more host: the key is then activated on 1 of 6").await;
+        assert_eq!(place.ask(|service| service.usage(key.id()).unwrap().machines), 0);
+        browser.keys(Key::Enter).await;
         browser.shows("h1", "Confirmation ID").await;
         let confirmed = place.ask(|service| service.confirm(&installation_id(&key, 1)).unwrap());
         let expected = confirmed.confirmation_id.to_string();
@@ -207,6 +217,32 @@ fn a_support_agent_confirms_by_keyboard() {
         let digits = |group: &str| group.chars().map(String::from).collect::<Vec<_>>().join(", ");
         assert_eq!(said[0], format!("A: {}.", digits(&expected[..6])));
         assert_eq!(said.as_array().unwrap().len(), 8);
+
+        // The next caller is refused: the digits stay, and it is said whose key it is and what can be done.
+        place.ask(|service| {
+            let one = NewLimits { hosts: Some(Some(1)), ..NewLimits::default() };
+            service.limit_key(key.id(), &one).unwrap();
+        });
+        browser.click("main a[href='/desk']").await;
+        let other = installation_id(&key, 2).to_string();
+        for group in other.split('-') {
+            browser.keys(group).await;
+        }
+        browser.keys(Key::Enter).await;
+        browser.shows("#looked", "No Confirmation ID").await;
+        browser.shows(".error", "is activated on 1 host; 1 are allowed").await;
+        browser
+            .shows(".error", "Next: release a host that is gone, raise the key's limit, or issue another key")
+            .await;
+        browser.shows("dl", "Fabrikam").await;
+        assert!(browser.driver.find_all(By::Css("#give")).await.unwrap().is_empty());
+        let mut kept = Vec::new();
+        for field in browser.driver.find_all(By::Css("#desk .groups input")).await.unwrap() {
+            kept.push(field.value().await.unwrap().unwrap());
+        }
+        assert_eq!(kept.join("-"), other);
+        browser.click("dl a").await;
+        browser.shows("h1", &key.id().to_string()).await;
     });
 }
 
@@ -274,6 +310,7 @@ fn an_admin_keeps_webhooks() {
         browser.shows("tbody .warning", "connection refused").await;
         fits().await;
         browser.go(&web.url("/webhooks")).await;
+        browser.find("tbody summary").await.send_keys(Key::Enter + "").await.unwrap();
         browser.find("tbody button").await.send_keys(Key::Enter + "").await.unwrap();
         browser.shows("tbody", "removed").await;
         assert!(browser.driver.find_all(By::Css("tbody button")).await.unwrap().is_empty());
@@ -282,6 +319,51 @@ fn an_admin_keeps_webhooks() {
         browser.shows("p.warning", "it is told nothing more").await;
         browser.go(&web.url("/webhooks/2")).await;
         browser.shows(".error", "Q704 there is no webhook 2").await;
+    });
+}
+
+/// Pages with wide tables and forms fit a telephone's screen; the navigation opens by keyboard and leads on.
+#[test]
+fn every_page_fits_a_small_screen() {
+    in_browser((390, 844), false, async |browser, web, place| {
+        let id = place.ask(|service| {
+            let key = key(service, HOST_KEYS);
+            service.assign_key(key.id(), Some("Fabrikam")).unwrap();
+            service.pack(key.id(), 12).unwrap();
+            service.confirm(&installation_id(&key, 1)).unwrap();
+            key.id()
+        });
+        sign_in(browser, web, "alice").await;
+        for path in [
+            "/",
+            "/customers",
+            "/customers/1",
+            "/keys",
+            &format!("/keys/{id}"),
+            "/activations",
+            "/desk",
+            "/products",
+            "/revocation",
+            "/audit",
+            "/tokens",
+            "/webhooks",
+            "/users",
+            "/nowhere",
+        ] {
+            browser.go(&web.url(path)).await;
+            browser.find("main h1").await;
+            let wide = browser.script("return document.documentElement.scrollWidth").await;
+            assert!(wide.as_u64().unwrap() <= 390, "{path} is {wide} wide");
+            // The header is a line or two, and not half of the screen.
+            let high = browser.script("return document.querySelector('header').offsetHeight").await;
+            assert!(high.as_u64().unwrap() <= 100, "{path}: the header is {high} high");
+        }
+        assert!(!browser.find("nav a[href='/users']").await.is_displayed().await.unwrap());
+        browser.find(".menu").await.send_keys(Key::Enter + "").await.unwrap();
+        let users = browser.find("nav a[href='/users']").await;
+        assert!(users.is_displayed().await.unwrap());
+        users.send_keys(Key::Enter + "").await.unwrap();
+        browser.shows("h1", "Users").await;
     });
 }
 
@@ -300,7 +382,8 @@ fn a_customer_helps_itself_on_a_small_screen() {
         browser.shows("h1", "Fabrikam").await;
         let page = browser.text("main").await;
         assert!(
-            page.contains(&format!("…{}", own.partial())) && page.contains("50 of 50 machines left"),
+            page.contains(&format!("…{}", own.partial()))
+                && page.contains("50 left; activated on 0 of 50 machines"),
             "{page}"
         );
         // It fits.
@@ -312,6 +395,8 @@ fn a_customer_helps_itself_on_a_small_screen() {
         let paste = format!("return document.execCommand('insertText', false, ' {spoken}')");
         assert_eq!(browser.script(&paste).await, serde_json::json!(true));
         browser.click("#desk button").await;
+        browser.shows("dl", "one more machine: the key is then activated on 1 of 50").await;
+        browser.click("#give").await;
         browser.shows("h1", "Confirmation ID").await;
         let wide = browser.script("return document.documentElement.scrollWidth <= window.innerWidth").await;
         assert_eq!(wide, serde_json::json!(true));
@@ -340,7 +425,9 @@ fn a_customer_helps_itself_on_a_small_screen() {
             "/revocation",
         ] {
             browser.go(&web.url(path)).await;
-            browser.shows(".error", "Q702").await;
+            browser.shows(".error", "Q702 this page is for the vendor's own people").await;
+            // From there it goes on.
+            browser.find("nav a[href='/my']").await;
         }
     });
 }
@@ -411,6 +498,132 @@ fn a_form_is_taken_from_its_own_session_alone() {
         assert!(sam.send(Method::GET, "/keys", &[]).await.1.contains("Sign in"));
         let (status, page) = alice.post("/users/close", &[("name", "alice")]).await;
         assert_eq!(status, 400, "{page}");
+    });
+}
+
+/// A form that is refused comes back with what was typed, and with the navigation around it.
+#[test]
+fn what_was_typed_is_not_lost() {
+    over_https(async |web, place| {
+        let (host, mak) = place.ask(|service| (key(service, HOST_KEYS).id(), key(service, MAKS).id()));
+        let fabrikam = place.ask(|service| service.customer_named("Fabrikam").unwrap().id);
+        let alice = Client::sign_in(web, place, "alice").await;
+        let (host, mak) = (format!("/keys/{host}"), format!("/keys/{mak}"));
+        let keys = || place.ask(|service| service.keys(&KeyFilter::default(), 99).unwrap().len());
+        for (path, form, code, kept) in [
+            (
+                "/customers",
+                &[("name", "fabrikam"), ("note", "net 30")][..],
+                "Q606",
+                &["value=\"fabrikam\"", "value=\"net 30\""][..],
+            ),
+            (
+                &format!("/customers/{fabrikam}"),
+                &[("name", "Northwind"), ("note", "net 30")],
+                "Q606",
+                &["value=\"Northwind\"", "value=\"net 30\"", "<h1>Fabrikam</h1>"],
+            ),
+            (
+                "/keys",
+                &[("group", "97"), ("count", "7"), ("customer", "Contoso"), ("once", "1")],
+                "Q407",
+                &["value=\"97\" selected", "value=\"7\"", "value=\"Contoso\""],
+            ),
+            (
+                &format!("{host}/limit"),
+                &[("hosts", "0"), ("reactivations", "3")],
+                "Q306",
+                &["value=\"0\"", "value=\"3\""],
+            ),
+            (&format!("{mak}/limit"), &[("machines", "many")], "Q306", &["value=\"many\""]),
+            (&format!("{mak}/assign"), &[("customer", "Contoso")], "Q407", &["value=\"Contoso\""]),
+            (&format!("{mak}/release"), &[("machine", "0a0b0c0d0e0f")], "Q704", &["value=\"0a0b0c0d0e0f\""]),
+            ("/revocation", &[("certificate", "0123")], "Q408", &["value=\"0123\""]),
+            (
+                "/tokens",
+                &[("name", "shop"), ("read", "true"), ("days", "9999")],
+                "Q306",
+                &["value=\"shop\"", "name=\"read\" value=\"true\" checked", "value=\"9999\""],
+            ),
+            (
+                "/users",
+                &[("name", "carl"), ("role", "customer"), ("customer", "Contoso")],
+                "Q407",
+                &["value=\"carl\"", "<option selected>customer", "value=\"Contoso\""],
+            ),
+        ] {
+            let before = keys();
+            let (status, page) = alice.post(path, form).await;
+            assert!(status.is_client_error(), "{path}: {status}");
+            assert!(page.contains(&format!("<strong>{code}</strong>")), "{path}: {page}");
+            for kept in kept {
+                assert!(page.contains(kept), "{path}: {kept}: {page}");
+            }
+            assert!(page.contains("href=\"/users\""), "{path}");
+            assert_eq!(keys(), before, "{path}");
+        }
+    });
+}
+
+/// An address that leads nowhere is a page for a browser, with the way back, and a problem for a program.
+#[test]
+fn a_wrong_address_is_a_page() {
+    over_https(async |web, place| {
+        let alice = Client::sign_in(web, place, "alice").await;
+        let ask = async |path: &str, accept: &str, cookie: &str| {
+            let request = web.client.get(web.url(path)).header("accept", accept).header("cookie", cookie);
+            let answer = request.send().await.unwrap();
+            let guarded = answer.headers().contains_key("content-security-policy");
+            (answer.status().as_u16(), guarded, answer.text().await.unwrap())
+        };
+        let browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+        for (path, status, code) in [
+            ("/keyz", 404, "Q704"),
+            ("/keys/none", 404, "Q704"),
+            ("/customers/none", 404, "Q704"),
+            ("/customers/99", 404, "Q407"),
+            ("/products/import", 405, "Q704"),
+            ("/activations?before=x", 400, "Q306"),
+            ("/keys?group=x", 400, "Q306"),
+        ] {
+            let (answered, guarded, page) = ask(path, browser, &alice.cookie).await;
+            assert_eq!((answered, guarded), (status, true), "{path}: {page}");
+            assert!(page.contains(&format!("<strong>{code}</strong>")), "{path}: {page}");
+            assert!(page.contains("href=\"/users\""), "{path}: {page}");
+        }
+        let (_, _, page) = ask("/keyz", browser, "").await;
+        assert!(page.contains("Q704") && !page.contains("href=\"/users\""), "{page}");
+        for path in ["/keyz", "/products/import"] {
+            let (_, guarded, problem) = ask(path, "application/json", &alice.cookie).await;
+            assert!(!guarded && problem.starts_with('{'), "{path}: {problem}");
+        }
+    });
+}
+
+/// A customer of many keys sees how many, page by page, and finds one by its last five characters.
+#[test]
+fn a_customer_finds_each_of_many_keys() {
+    over_https(async |web, place| {
+        let keys = place.ask(|service| {
+            let issue = Issue { group: HOST_KEYS, count: 60, customer: Some("Fabrikam".to_owned()) };
+            service.issue_few(&issue).unwrap()
+        });
+        let frank = Client::sign_in(web, place, "frank").await;
+        let (_, page) = frank.send(Method::GET, "/my", &[]).await;
+        assert!(page.contains("50 of your 60 keys."), "{page}");
+        assert_eq!(page.matches("<section class=\"card\">").count(), 50);
+        let after = format!("/my?last_five=&after={}", keys[49].id());
+        assert!(page.contains(&after.replace('&', "&amp;")), "{page}");
+        let (_, page) = frank.send(Method::GET, &after, &[]).await;
+        assert_eq!(page.matches("<section class=\"card\">").count(), 10);
+        let last = keys[59].partial();
+        let (_, page) = frank.send(Method::GET, &format!("/my?last_five={last}"), &[]).await;
+        assert_eq!(page.matches("<section class=\"card\">").count(), 1);
+        assert!(page.contains(&format!("…{last}")), "{page}");
+        let alice = Client::sign_in(web, place, "alice").await;
+        let id = place.ask(|service| service.customer_named("Fabrikam").unwrap().id);
+        let (_, page) = alice.send(Method::GET, &format!("/customers/{id}"), &[]).await;
+        assert!(page.contains("The first 50 of 60;"), "{page}");
     });
 }
 

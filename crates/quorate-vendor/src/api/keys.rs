@@ -6,9 +6,10 @@ use super::schema::{self, limit};
 use super::{Answer, Refusal, Web};
 use crate::access::Scope;
 use crate::keys::{Issue, IssuedKey, NewLimits};
+use crate::phone::at_desk;
 use crate::service::Service;
 use crate::store::keys::KeyFilter;
-use crate::view::{ConfirmedView, KeyView, UsageView};
+use crate::view::{ConfirmedView, InquiryView, KeyView, UsageView};
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -315,19 +316,23 @@ pub async fn release(
 
 /// Look an Installation ID up
 ///
-/// Whose key it is and how far it is used up, without confirming it.
+/// Whose key it is, how far it is used up, and what a Confirmation ID would cost; nothing is given away.
 #[utoipa::path(
     post, path = "/v1/inquiries", tag = "desk", security(("token" = [])), request_body = Inquiry,
     responses(
-        (status = 200, body = UsageView),
+        (status = 200, body = InquiryView),
         (status = "4XX", body = schema::Problem, content_type = "application/problem+json"),
         (status = "5XX", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn inquire(web: State<Web>, caller: Caller, Sent(inquiry, _): Sent<Inquiry>) -> Answer<UsageView> {
+pub async fn inquire(
+    web: State<Web>,
+    caller: Caller,
+    Sent(inquiry, _): Sent<Inquiry>,
+) -> Answer<InquiryView> {
     let installation_id: InstallationId = inquiry.installation_id.parse()?;
-    let usage = caller.ask(&web, Scope::Desk, move |service| service.inquire(&installation_id)).await?;
-    Ok(Json(UsageView::from(&usage)))
+    let inquiry = caller.ask(&web, Scope::Desk, move |service| service.inquire(&installation_id)).await?;
+    Ok(Json(InquiryView::from(inquiry)))
 }
 
 /// Confirm an Installation ID
@@ -350,5 +355,5 @@ pub async fn confirm(
     let confirmed: Result<_> =
         caller.ask(&web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
     web.count_confirmation("desk", &confirmed);
-    Ok(Json(ConfirmedView::from(&confirmed?)))
+    Ok(Json(ConfirmedView::from(&confirmed.map_err(at_desk)?)))
 }

@@ -316,19 +316,28 @@ fn show_issued<W: Write>(service: &Service, issue: &Issue, output: &mut Output<'
 
 fn show<W: Write>(service: &Service, id: KeyId, output: &mut Output<'_, W>) -> Result<()> {
     let usage = service.usage(id)?;
-    let filter = ActivationFilter { key: Some(id), ..ActivationFilter::default() };
-    let activations = service.activations(&filter, MOST_LISTED)?;
+    let mut filter = ActivationFilter { key: Some(id), ..ActivationFilter::default() };
     if output.json {
+        let activations = service.activations(&filter, u32::MAX)?;
         let activations: Vec<_> = activations.into_iter().map(ActivationView::from).collect();
         let document = serde_json::json!({ "usage": UsageView::from(&usage), "activations": activations });
         return output.say(&document, String::new);
     }
     print(output.out, &output::usage(&usage))?;
-    activations.iter().try_for_each(|activation| print(output.out, &activation_line(activation)))
+    loop {
+        let activations = service.activations(&filter, PAGE)?;
+        activations.iter().try_for_each(|activation| print(output.out, &activation_line(activation)))?;
+        match activations.last().filter(|_| activations.len() == PAGE as usize) {
+            Some(last) => filter.before = Some(last.id),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn activation_line(activation: &Activation) -> String {
-    let certificate = activation.certificate.as_deref().map(|serial| format!("  certificate {serial}"));
+    let certificate = activation.certificate.as_deref().zip(activation.standing);
+    let certificate =
+        certificate.map(|(serial, standing)| format!("  certificate {serial} ({})", standing.as_str()));
     let released = activation.released.map(|at| format!("  released {at:.0}"));
     format!(
         "{:.0}  machine {}  {:<6}{}{}",
@@ -361,15 +370,7 @@ impl CustomerCommand {
             }
             Self::Show { name } => {
                 let customer = service.customer_named(&name)?;
-                let usages = service.usages_of(customer.id, MOST_LISTED)?;
-                if output.json {
-                    let usages: Vec<_> = usages.iter().map(UsageView::from).collect();
-                    let customer = CustomerView::from(customer);
-                    let document = serde_json::json!({ "customer": customer, "keys": usages });
-                    return output.say(&document, String::new);
-                }
-                print(output.out, &line(&customer))?;
-                usages.iter().try_for_each(|usage| print(output.out, &format!("\n{}", output::usage(usage))))
+                show_customer(service, customer, output)
             }
             Self::Change { name, rename, note } => {
                 let id = service.customer_named(&name)?.id;
@@ -381,14 +382,34 @@ impl CustomerCommand {
     }
 }
 
+fn show_customer<W: Write>(service: &Service, customer: Customer, output: &mut Output<'_, W>) -> Result<()> {
+    let mut filter = KeyFilter::of_customer(customer.id);
+    if output.json {
+        let usages = service.usages_of(&filter, u32::MAX)?;
+        let usages: Vec<_> = usages.iter().map(UsageView::from).collect();
+        let customer = CustomerView::from(customer);
+        let document = serde_json::json!({ "customer": customer, "keys": usages });
+        return output.say(&document, String::new);
+    }
+    print(output.out, &line(&customer))?;
+    loop {
+        let usages = service.usages_of(&filter, PAGE)?;
+        for usage in &usages {
+            print(output.out, &format!("\n{}", output::usage(usage)))?;
+        }
+        match usages.last().filter(|_| usages.len() == PAGE as usize) {
+            Some(last) => filter.after = Some(last.key.id),
+            None => return Ok(()),
+        }
+    }
+}
+
 fn line(customer: &Customer) -> String {
     let note = if customer.note.is_empty() { String::new() } else { format!("  ({})", customer.note) };
     format!("{:>6}  {}{note}", customer.id, customer.name)
 }
 
-/// Keys that are read at a time.
+/// Keys, or activations, that are read at a time.
 const PAGE: u32 = 1_000;
-/// Keys of a customer, and activations of a key, that are listed.
-const MOST_LISTED: u32 = 1_000;
 /// Keys on a screen.
 const MOST_SHOWN: u32 = 100_000;

@@ -4,7 +4,7 @@ use crate::store::keys::KeyRecord;
 use crate::usage::Usage;
 use crate::view::UsageView;
 use quorate_core::certificate::Role;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::command_line::print;
 use quorate_edge::files;
 use serde::Serialize;
@@ -83,16 +83,17 @@ pub fn usage(usage: &Usage) -> String {
         ]);
         return lines.join("\n");
     }
-    lines.push(format!("Activated on:  {} of {} {}", usage.machines, usage.allowed, view.activates));
+    lines.push(format!("Activated on:  {}", view.counted()));
     if usage.role == Some(Role::Host)
         && let Some(reactivations) = usage.key.limits.reactivations
     {
-        lines.push(format!("Again on each: {reactivations} times"));
+        lines.push(format!("Again on each: {}", words::counted(reactivations, "time")));
     }
     if usage.slots > 0 {
         lines.push(format!(
-            "License pack:  {} of {} activations by telephone left",
-            usage.slots_left, usage.slots
+            "License pack:  {} of {} by telephone left",
+            usage.slots_left,
+            words::counted(usage.slots, "activation")
         ));
     }
     lines.extend(usage.warning().map(|warning| format!("Note:          {warning}")));

@@ -1,16 +1,17 @@
 //! The phone desk, and the pages of a customer: its keys, its packs, and the desk for itself.
 
+use super::address::{Asked, Named};
 use super::session::{Nothing, Posted, Visitor};
-use super::{Frame, Page, UsageView, pack_file, page, page_with};
+use super::{Frame, Page, UsageView, pack_file, page, page_with, status_of};
 use crate::access::Scope;
 use crate::api::Web;
 use crate::keys::known_key;
-use crate::phone::Confirmed;
+use crate::phone;
 use crate::service::Service;
+use crate::store::keys::KeyFilter;
 use crate::view::CustomerView;
 use askama::Template;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use qrcode::QrCode;
 use qrcode::render::svg;
 use quorate_core::check_digit;
@@ -33,15 +34,23 @@ struct Desk {
     frame: Frame,
     error: Option<Error>,
     groups: Vec<Group>,
+    looked: Option<Looked>,
+}
+
+/// What is known of the Installation ID in the form.
+struct Looked {
+    usage: UsageView,
+    /// What a Confirmation ID would cost; none when it would be refused.
+    cost: Option<String>,
 }
 
 pub async fn form(State(web): State<Web>, visitor: Visitor) -> Page {
     if visitor.signed_in.account.customer.is_none() {
-        visitor.signed_in.access.may(Scope::Desk)?;
+        visitor.may(Scope::Desk)?;
     }
     let group = |number| Group { number, typed: String::new(), wrong: false };
     let frame = Frame::of(&visitor, &web, "/desk");
-    page(&Desk { frame, error: None, groups: (1..=GROUPS).map(group).collect() })
+    page(&Desk { frame, error: None, groups: (1..=GROUPS).map(group).collect(), looked: None })
 }
 
 /// The groups `g1` to `g9`.
@@ -51,9 +60,29 @@ pub struct Typed {
     fields: HashMap<String, String>,
 }
 
-struct Letter {
-    letter: char,
-    digits: String,
+impl Typed {
+    fn groups(&self) -> Vec<String> {
+        let group = |number| self.fields.get(&format!("g{number}")).cloned().unwrap_or_default();
+        (1..=GROUPS).map(|number| group(number).trim().to_owned()).collect()
+    }
+}
+
+/// Shows whose key it is and what a Confirmation ID would cost, before anything is given away.
+pub async fn look(State(web): State<Web>, posted: Posted<Typed>) -> Page {
+    let Posted { visitor, form, .. } = posted;
+    let typed = form.groups();
+    let inquiry = match typed.concat().parse::<InstallationId>() {
+        Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::inquire).await,
+        Err(error) => Err(error),
+    };
+    match inquiry {
+        Ok(inquiry) => {
+            let (usage, cost) = (UsageView::from(&inquiry.usage), inquiry.cost_said());
+            let error = inquiry.cost.err().map(|error| read_by(&visitor, error));
+            desk(&web, &visitor, typed, error, Some(Looked { usage, cost }))
+        }
+        Err(error) => desk(&web, &visitor, typed, Some(error), None),
+    }
 }
 
 #[derive(Template)]
@@ -66,29 +95,24 @@ struct ConfirmedPage {
     qr: String,
 }
 
+struct Letter {
+    letter: char,
+    digits: String,
+}
+
 pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     let Posted { visitor, form, .. } = posted;
-    let typed: Vec<String> = (1..=GROUPS)
-        .map(|number| form.fields.get(&format!("g{number}")).cloned().unwrap_or_default().trim().to_owned())
-        .collect();
-    let frame = || Frame::of(&visitor, &web, "/desk");
+    let typed = form.groups();
     let confirmed = match typed.concat().parse::<InstallationId>() {
-        Ok(installation_id) => confirmed(&web, &visitor, installation_id).await,
+        Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::confirm).await,
         Err(error) => Err(error),
     };
+    let by = if visitor.signed_in.account.customer.is_none() { "desk" } else { "customer" };
+    web.count_confirmation(by, &confirmed);
     let confirmed = match confirmed {
         Ok(confirmed) => confirmed,
-        Err(error) if error.code == Code::InstallationIdInvalid => {
-            let group = |(index, typed): (usize, &String)| {
-                let digits = typed.chars().map(|c| c.to_digit(10).and_then(|digit| u8::try_from(digit).ok()));
-                let digits: Option<Vec<u8>> = digits.collect();
-                let sound = digits.is_some_and(|digits| digits.len() == 6 && check_digit::is_sound(digits));
-                Group { number: index + 1, typed: typed.clone(), wrong: !sound }
-            };
-            let groups = typed.iter().enumerate().map(group).collect();
-            return page_with(StatusCode::BAD_REQUEST, &Desk { frame: frame(), error: Some(error), groups });
-        }
-        Err(error) => return Err(super::Fault { error, frame: Some(Box::new(frame())) }),
+        // It may have changed since it was looked at.
+        Err(error) => return desk(&web, &visitor, typed, Some(error), None),
     };
     let confirmation_id = confirmed.confirmation_id.to_string();
     let groups = ('A'..).zip(confirmation_id.split('-'));
@@ -100,24 +124,60 @@ pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     // It stands in a page.
     let qr = qr.split_once("?>").map_or(qr.as_str(), |(_, svg)| svg).to_owned();
     let usage = UsageView::from(&confirmed.usage);
-    page(&ConfirmedPage { frame: frame(), confirmation_id, groups, usage, qr })
+    let frame = Frame::of(&visitor, &web, "/desk");
+    page(&ConfirmedPage { frame, confirmation_id, groups, usage, qr })
 }
 
-/// At the vendor's desk for anybody, at the customer's own page for its keys alone.
-async fn confirmed(web: &Web, visitor: &Visitor, installation_id: InstallationId) -> Result<Confirmed> {
-    if visitor.signed_in.account.customer.is_none() {
-        let confirmed = visitor.ask(web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
-        web.count_confirmation("desk", &confirmed);
-        return confirmed;
-    }
-    let confirmed = visitor
-        .ask_own(web, move |service, customer| {
-            own_key(service, installation_id.key(), customer)?;
-            service.confirm(&installation_id)
-        })
-        .await;
-    web.count_confirmation("customer", &confirmed);
-    confirmed
+/// Asks the vendor's desk for anybody, the customer's own for its keys alone.
+async fn at_desk<T: Send + 'static>(
+    web: &Web,
+    visitor: &Visitor,
+    installation_id: InstallationId,
+    question: fn(&Service, &InstallationId) -> Result<T>,
+) -> Result<T> {
+    let answer = if visitor.signed_in.account.customer.is_none() {
+        visitor.ask(web, Scope::Desk, move |service| question(service, &installation_id)).await
+    } else {
+        visitor
+            .ask_own(web, move |service, customer| {
+                own_key(service, installation_id.key(), customer)?;
+                question(service, &installation_id)
+            })
+            .await
+    };
+    answer.map_err(|error| read_by(visitor, error))
+}
+
+/// A refusal for whoever reads it: the vendor's people can do what a customer can only ask for.
+fn read_by(visitor: &Visitor, error: Error) -> Error {
+    if visitor.signed_in.account.customer.is_none() { phone::at_desk(error) } else { error }
+}
+
+/// The desk with what was typed, what is known of it, and what went wrong.
+fn desk(
+    web: &Web,
+    visitor: &Visitor,
+    typed: Vec<String>,
+    error: Option<Error>,
+    looked: Option<Looked>,
+) -> Page {
+    let check = error.as_ref().is_some_and(|error| error.code == Code::InstallationIdInvalid);
+    let group = |(index, typed): (usize, String)| {
+        let digits = typed.chars().map(|c| c.to_digit(10).and_then(|digit| u8::try_from(digit).ok()));
+        let digits: Option<Vec<u8>> = digits.collect();
+        let sound = digits.is_some_and(|digits| digits.len() == 6 && check_digit::is_sound(digits));
+        Group { number: index + 1, typed, wrong: check && !sound }
+    };
+    let groups = typed.into_iter().enumerate().map(group).collect();
+    let status = status_of(error.as_ref());
+    page_with(status, &Desk { frame: Frame::of(visitor, web, "/desk"), error, groups, looked })
+}
+
+#[derive(Deserialize)]
+pub struct Found {
+    #[serde(default)]
+    last_five: String,
+    after: Option<String>,
 }
 
 #[derive(Template)]
@@ -125,25 +185,34 @@ async fn confirmed(web: &Web, visitor: &Visitor, installation_id: InstallationId
 struct My {
     frame: Frame,
     customer: CustomerView,
+    last_five: String,
     usages: Vec<UsageView>,
+    /// How many keys are found, on this page and others.
+    found: u64,
+    next: Option<String>,
 }
 
-pub async fn my(State(web): State<Web>, visitor: Visitor) -> Page {
-    let (customer, usages) = visitor
-        .ask_own(&web, |service, customer| {
-            Ok((service.customer(customer)?, service.usages_of(customer, MOST)?))
+pub async fn my(State(web): State<Web>, visitor: Visitor, Asked(wanted): Asked<Found>) -> Page {
+    let last_five = wanted.last_five.trim().to_owned();
+    let partial = Some(last_five.clone()).filter(|text| !text.is_empty());
+    let after = wanted.after.as_deref().map(str::parse).transpose()?;
+    let (customer, usages, found) = visitor
+        .ask_own(&web, move |service, customer| {
+            let all = KeyFilter { partial, ..KeyFilter::of_customer(customer) };
+            let found = service.count_keys(&all)?;
+            Ok((service.customer(customer)?, service.usages_of(&KeyFilter { after, ..all }, MOST)?, found))
         })
         .await?;
+    let next = usages.last().filter(|_| usages.len() == MOST as usize).map(|last| last.key.id.to_string());
     let usages = usages.iter().map(UsageView::from).collect();
-    page(&My { frame: Frame::of(&visitor, &web, "/my"), customer: customer.into(), usages })
+    let frame = Frame::of(&visitor, &web, "/my");
+    page(&My { frame, customer: customer.into(), last_five, usages, found, next })
 }
 
-pub async fn my_pack(State(web): State<Web>, Path(id): Path<String>, posted: Posted<Nothing>) -> Page {
-    let id: KeyId = id.parse()?;
+pub async fn my_pack(State(web): State<Web>, Named(id): Named<KeyId>, posted: Posted<Nothing>) -> Page {
     let question = move |service: &Service, customer| {
         own_key(service, id, customer)?;
-        let left = service.usage(id)?.left().clamp(1, SLOTS);
-        service.pack(id, left)
+        service.pack(id, service.usage(id)?.slots_wanted())
     };
     let pack = posted.visitor.ask_own(&web, question).await?;
     Ok(pack_file(&id.to_string(), pack))
@@ -165,6 +234,4 @@ fn own_key(service: &Service, id: KeyId, customer: i64) -> Result<()> {
 
 const GROUPS: usize = 9;
 /// Keys on a customer's page.
-const MOST: u32 = 200;
-/// As many activations as a customer may prepare by itself.
-const SLOTS: u32 = 12;
+const MOST: u32 = 50;

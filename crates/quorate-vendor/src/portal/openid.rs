@@ -1,6 +1,7 @@
 //! To the OpenID Connect provider, and back.
 
 use super::Page;
+use super::address::Asked;
 use super::session::{To, again, cookie, may_try, ours, set_session};
 use crate::api::Web;
 use crate::openid::attempt::Attempt;
@@ -14,7 +15,7 @@ use quorate_edge::server::Peer;
 
 /// Sends the browser to the provider. It is a link, which anybody may follow: another site that leads there begins what
 /// only the visitor himself can finish.
-pub async fn begin(State(web): State<Web>, Query(To { to }): Query<To>) -> Page {
+pub async fn begin(State(web): State<Web>, Asked(To { to }): Asked<To>) -> Page {
     let begun = match provider(&web) {
         Ok(provider) => provider.begin(&to).await,
         Err(error) => Err(error),

@@ -1,16 +1,20 @@
 //! What happened: the first page with its chart, activations, revocation, the audit log.
 
+use super::address::Asked;
 use super::session::{Posted, Visitor};
-use super::{Frame, Page, filters, page};
+use super::{Frame, Page, filters, page, page_with, status_of};
 use crate::access::Scope;
 use crate::api::Web;
+use crate::revocation::RevokedHost;
+use crate::service::Service;
 use crate::store::activations::{ActivationFilter, PerDay};
 use crate::store::keys::KeyFilter;
 use crate::view::{ActivationView, AuditView, KeyView};
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect};
-use quorate_core::{Interval, Timestamp, words};
+use quorate_core::product_key::KeyId;
+use quorate_core::{Error, Interval, Result, Timestamp, words};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -116,26 +120,27 @@ impl Chart {
 }
 
 #[derive(Deserialize)]
-pub struct Before {
+pub struct Wanted {
     before: Option<u64>,
-    #[serde(default)]
-    verify: bool,
+    key: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "activations.html")]
 struct Activations {
     frame: Frame,
+    key: Option<KeyId>,
     activations: Vec<ActivationView>,
     next: Option<u64>,
 }
 
-pub async fn activations(State(web): State<Web>, visitor: Visitor, Query(page_of): Query<Before>) -> Page {
-    let filter = ActivationFilter { before: page_of.before, ..ActivationFilter::default() };
+pub async fn activations(State(web): State<Web>, visitor: Visitor, Asked(wanted): Asked<Wanted>) -> Page {
+    let key: Option<KeyId> = wanted.key.as_deref().map(str::parse).transpose()?;
+    let filter = ActivationFilter { key, before: wanted.before, ..ActivationFilter::default() };
     let listed = visitor.ask(&web, Scope::Read, move |service| service.activations(&filter, ROWS)).await?;
     let next = listed.last().filter(|_| listed.len() == ROWS as usize).map(|activation| activation.id);
     let activations = listed.into_iter().map(ActivationView::from).collect();
-    page(&Activations { frame: Frame::of(&visitor, &web, "/activations"), activations, next })
+    page(&Activations { frame: Frame::of(&visitor, &web, "/activations"), key, activations, next })
 }
 
 #[derive(Template)]
@@ -143,18 +148,30 @@ pub async fn activations(State(web): State<Web>, visitor: Visitor, Query(page_of
 struct Revocation {
     frame: Frame,
     keys: Vec<KeyView>,
+    /// How many are blocked, shown or not.
+    blocked: u64,
     certificates: BTreeSet<String>,
+    /// What was just revoked.
+    done: Option<RevokedHost>,
+    /// Why nothing was revoked, and what was typed.
+    error: Option<Error>,
+    typed: String,
 }
 
 pub async fn revocation(State(web): State<Web>, visitor: Visitor) -> Page {
-    let (keys, certificates) = visitor
-        .ask(&web, Scope::Read, |service| {
+    page(&revocation_page(&web, &visitor).await?)
+}
+
+async fn revocation_page(web: &Web, visitor: &Visitor) -> Result<Revocation> {
+    let (keys, blocked, certificates) = visitor
+        .ask(web, Scope::Read, |service| {
             let filter = KeyFilter { blocked: Some(true), ..KeyFilter::default() };
-            Ok((service.keys(&filter, 1_000)?, service.revoked_certificates()?))
+            Ok((service.keys(&filter, ROWS)?, service.count_keys(&filter)?, service.revoked_certificates()?))
         })
         .await?;
     let keys = keys.iter().map(KeyView::from).collect();
-    page(&Revocation { frame: Frame::of(&visitor, &web, "/revocation"), keys, certificates })
+    let frame = Frame::of(visitor, web, "/revocation");
+    Ok(Revocation { frame, keys, blocked, certificates, done: None, error: None, typed: String::new() })
 }
 
 #[derive(Deserialize)]
@@ -163,10 +180,27 @@ pub struct Certificate {
 }
 
 pub async fn revoke(State(web): State<Web>, posted: Posted<Certificate>) -> Page {
-    let Posted { visitor, form, .. } = posted;
-    let question = move |service: &crate::service::Service| service.revoke_certificate(&form.certificate);
-    visitor.ask(&web, Scope::Keys, question).await?;
-    Ok(Redirect::to("/revocation").into_response())
+    let Posted { visitor, form: Certificate { certificate: typed }, .. } = posted;
+    visitor.may(Scope::Keys)?;
+    let certificate = typed.clone();
+    let question = move |service: &Service| service.revoke_certificate(&certificate);
+    match visitor.ask(&web, Scope::Keys, question).await {
+        Ok(host) => page(&Revocation { done: Some(host), ..revocation_page(&web, &visitor).await? }),
+        Err(error) => {
+            let status = status_of(Some(&error));
+            page_with(
+                status,
+                &Revocation { error: Some(error), typed, ..revocation_page(&web, &visitor).await? },
+            )
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Before {
+    before: Option<u64>,
+    #[serde(default)]
+    verify: bool,
 }
 
 #[derive(Template)]
@@ -178,7 +212,7 @@ struct Audit {
     verified: Option<String>,
 }
 
-pub async fn audit(State(web): State<Web>, visitor: Visitor, Query(page_of): Query<Before>) -> Page {
+pub async fn audit(State(web): State<Web>, visitor: Visitor, Asked(page_of): Asked<Before>) -> Page {
     let (entries, verified) = visitor
         .ask(&web, Scope::Admin, move |service| {
             let verified = match page_of.verify {

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect};
 use quorate_core::catalog::{Channel, KeyGroup, Products};
-use quorate_core::{Error, Result, Timestamp};
+use quorate_core::{Error, Result, Timestamp, words};
 use serde::Deserialize;
 
 struct Group {
@@ -58,10 +58,11 @@ async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page 
                 let channel = sku.map(|sku| sku.channel);
                 let allowed = match channel {
                     Some(Channel::KmsHost) => {
-                        format!("{} hosts, each again {} times", group.hosts, group.reactivations)
+                        let again = words::counted(group.reactivations, "time");
+                        format!("{}, each again {again}", words::counted(group.hosts, "host"))
                     }
                     Some(Channel::Mak | Channel::Retail) => {
-                        format!("{} machines", products.machines_allowed(group))
+                        words::counted(products.machines_allowed(group), "machine")
                     }
                     _ => "a public key".to_owned(),
                 };
@@ -112,7 +113,7 @@ pub struct ProductFile {
 }
 
 pub async fn differences(State(web): State<Web>, posted: Posted<ProductFile>) -> Page {
-    posted.visitor.signed_in.access.may(Scope::Products)?;
+    posted.visitor.may(Scope::Products)?;
     page_of(&web, &posted.visitor, Some(posted.form.file)).await
 }
 

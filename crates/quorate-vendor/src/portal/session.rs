@@ -1,6 +1,8 @@
 //! Signing in and out, and what every page asks of its visitor.
 
-use super::{Frame, Page, page, page_with};
+use super::address::Asked;
+use super::fault::Fault;
+use super::{Frame, Page, page, page_with, status_of};
 use crate::access::Scope;
 use crate::accounts::{SessionToken, SignedIn};
 use crate::api::Web;
@@ -9,11 +11,11 @@ use crate::service::Service;
 use askama::Template;
 use axum::Form;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::server::Peer;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +29,22 @@ pub struct Visitor {
 }
 
 impl Visitor {
+    /// Whose session it is.
+    pub async fn of(web: &Web, token: SessionToken) -> Result<Self> {
+        let asked = token.clone();
+        let signed_in = web.ask(move |service| service.signed_in(&asked)).await?;
+        Ok(Self { signed_in, token })
+    }
+
+    /// Refuses what the visitor may not.
+    pub fn may(&self, scope: Scope) -> Result<()> {
+        if self.signed_in.account.customer.is_some() {
+            let what = "this page is for the vendor's own people; you are one of a customer's";
+            return Err(Error::new(Code::NotPermitted, what, "use your own pages, by the links above"));
+        }
+        self.signed_in.access.may(scope)
+    }
+
     /// Asks the service in the visitor's name, when he may.
     pub async fn ask<T: Send + 'static>(
         &self,
@@ -34,7 +52,7 @@ impl Visitor {
         scope: Scope,
         question: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.signed_in.access.may(scope)?;
+        self.may(scope)?;
         let actor = self.signed_in.access.actor.clone();
         web.ask(move |service| question(&service.by(actor))).await
     }
@@ -58,19 +76,16 @@ impl FromRequestParts<Web> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> std::result::Result<Self, Response> {
         let found = match session(&parts.headers) {
-            Some(token) => {
-                let asked = token.clone();
-                web.ask(move |service| service.signed_in(&asked)).await.map(|signed_in| (signed_in, token))
-            }
+            Some(token) => Self::of(web, token).await,
             None => Err(Error::new(Code::NotSignedIn, "nobody is signed in", "sign in")),
         };
         match found {
-            Ok((signed_in, token)) => Ok(Self { signed_in, token }),
+            Ok(visitor) => Ok(visitor),
             Err(error) if error.code == Code::NotSignedIn => {
                 let to = if parts.method == "GET" { parts.uri.path() } else { "/" };
                 Err(Redirect::to(&format!("/sign-in?to={to}")).into_response())
             }
-            Err(error) => Err(super::Fault::from(error).into_response()),
+            Err(error) => Err(Fault::from(error).into_response()),
         }
     }
 }
@@ -90,8 +105,7 @@ impl<T: DeserializeOwned> FromRequest<Web> for Posted<T> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, web).await?;
         let refuse = |what: &str, next: &str| {
-            let error = Error::new(Code::RequestInvalid, what, next);
-            super::Fault { error, frame: Some(Box::new(Frame::of(&visitor, web, ""))) }.into_response()
+            Fault::from(Error::new(Code::RequestInvalid, what, next)).into_response()
         };
         let request = Request::from_parts(parts.clone(), body);
         let body = Bytes::from_request(request, web)
@@ -141,7 +155,7 @@ impl SignInPage {
 
 /// The page to sign in, with what went wrong.
 pub fn again(web: &Web, error: Error, name: String, to: String) -> Page {
-    let status = crate::api::status(error.code);
+    let status = status_of(Some(&error));
     page_with(status, &SignInPage { error: Some(error), name, ..SignInPage::new(web, to) })
 }
 
@@ -151,7 +165,7 @@ pub struct To {
     pub to: String,
 }
 
-pub async fn form(State(web): State<Web>, Query(To { to }): Query<To>) -> Page {
+pub async fn form(State(web): State<Web>, Asked(To { to }): Asked<To>) -> Page {
     page(&SignInPage::new(&web, to))
 }
 
@@ -196,7 +210,7 @@ pub fn may_try(web: &Web, peer: Option<axum::Extension<Peer>>) -> Result<()> {
         Error::new(
             Code::TooManyAttempts,
             "this address has tried to sign in too often",
-            format!("try again after {} seconds", wait.as_secs().max(1)),
+            format!("try again after {}", words::counted(wait.as_secs().max(1), "second")),
         )
     })
 }
@@ -229,7 +243,7 @@ pub async fn password_form(State(web): State<Web>, visitor: Visitor) -> Page {
             "you sign in by OpenID Connect and have no password here",
             "change your password at the provider",
         );
-        return Err(super::Fault { error, frame: Some(Box::new(Frame::of(&visitor, &web, ""))) });
+        return Err(error.into());
     }
     page(&PasswordPage { frame: Frame::of(&visitor, &web, "/password"), error: None })
 }
@@ -257,7 +271,7 @@ pub async fn password(State(web): State<Web>, headers: HeaderMap, posted: Posted
 }
 
 /// The session of a request.
-fn session(headers: &HeaderMap) -> Option<SessionToken> {
+pub fn session(headers: &HeaderMap) -> Option<SessionToken> {
     cookie(headers, COOKIE).map(SessionToken::new)
 }
 

@@ -1,5 +1,6 @@
 //! Programs that are told of what happens, and how that goes.
 
+use super::address::Named;
 use super::session::{Nothing, Posted, Visitor};
 use super::{Frame, Page, filters, page, page_with};
 use crate::access::Scope;
@@ -9,7 +10,7 @@ use crate::store::webhooks::WebhookState;
 use crate::view::{DeliveryView, WebhookView};
 use crate::webhooks::Event;
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use quorate_core::Error;
@@ -65,6 +66,7 @@ pub struct NewWebhook {
 
 pub async fn add(State(web): State<Web>, posted: Posted<NewWebhook>) -> Page {
     let Posted { visitor, form, .. } = posted;
+    visitor.may(Scope::Admin)?;
     let url = form.url.trim().to_owned();
     let chosen = Event::ALL.into_iter().filter(|event| form.others.contains_key(event.as_str()));
     let typed = Typed { url: url.clone(), events: chosen.collect() };
@@ -72,8 +74,6 @@ pub async fn add(State(web): State<Web>, posted: Posted<NewWebhook>) -> Page {
     let added = visitor.ask(&web, Scope::Admin, move |service| service.add_webhook(&url, &events)).await;
     match added {
         Ok((_, secret)) => page(&Webhooks { made: Some(secret), ..listed(&web, &visitor).await? }),
-        // Who may not, sees no list either.
-        Err(error) if visitor.signed_in.access.may(Scope::Admin).is_err() => Err(error.into()),
         Err(error) => {
             let status: StatusCode = crate::api::status(error.code);
             page_with(status, &Webhooks { error: Some(error), typed, ..listed(&web, &visitor).await? })
@@ -81,7 +81,7 @@ pub async fn add(State(web): State<Web>, posted: Posted<NewWebhook>) -> Page {
     }
 }
 
-pub async fn remove(State(web): State<Web>, Path(id): Path<i64>, posted: Posted<Nothing>) -> Page {
+pub async fn remove(State(web): State<Web>, Named(id): Named<i64>, posted: Posted<Nothing>) -> Page {
     posted.visitor.ask(&web, Scope::Admin, move |service| service.remove_webhook(id)).await?;
     Ok(Redirect::to("/webhooks").into_response())
 }
@@ -94,7 +94,7 @@ struct Messages {
     messages: Vec<DeliveryView>,
 }
 
-pub async fn messages(State(web): State<Web>, visitor: Visitor, Path(id): Path<i64>) -> Page {
+pub async fn messages(State(web): State<Web>, visitor: Visitor, Named(id): Named<i64>) -> Page {
     let question =
         move |service: &Service| Ok((service.webhook(id)?, service.deliveries(id, MOST_MESSAGES)?));
     let (webhook, messages) = visitor.ask(&web, Scope::Admin, question).await?;

@@ -62,8 +62,32 @@ pub struct Activation {
     pub at: Timestamp,
     /// The serial number of the certificate, where a host has one.
     pub certificate: Option<String>,
+    /// What has become of that certificate.
+    pub standing: Option<Standing>,
     /// Since when its machine does not count any more.
     pub released: Option<Timestamp>,
+}
+
+/// What has become of a host's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the newest that the host has of this key.
+    Current,
+    /// The host has a newer one.
+    Superseded,
+    /// It was revoked.
+    Revoked,
+}
+
+impl Standing {
+    /// As it is kept and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Current => "current",
+            Standing::Superseded => "superseded",
+            Standing::Revoked => "revoked",
+        }
+    }
 }
 
 /// Which activations are wanted.
@@ -183,6 +207,14 @@ pub fn of_certificate(session: &mut Session<'_>, certificate: &str) -> Result<Op
     session.find(&select, values![certificate])?.map(activation).transpose()
 }
 
+/// The certificates that this machine has had of this key, the oldest first.
+pub fn certificates(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<Vec<String>> {
+    let select = "SELECT certificate FROM activation
+         WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND certificate IS NOT NULL ORDER BY id";
+    let rows = session.rows(select, values![key.group(), key.serial(), machine.to_string()])?;
+    rows.into_iter().map(|mut row| row.take()).collect()
+}
+
 /// So many of the activations that are wanted, the newest first.
 pub fn list(session: &mut Session<'_>, filter: &ActivationFilter, most: u32) -> Result<Vec<Activation>> {
     let before = filter.before.unwrap_or(u64::MAX);
@@ -233,8 +265,19 @@ fn activation(mut row: Row) -> Result<Activation> {
         how: row.take()?,
         at: row.take()?,
         certificate: row.take()?,
+        standing: row.take::<Option<i64>>()?.map(|number| match number {
+            0 => Standing::Current,
+            1 => Standing::Superseded,
+            _ => Standing::Revoked,
+        }),
         released: row.take()?,
     })
 }
 
-const SELECT: &str = "SELECT id, key_group, serial, hardware, how, at, certificate, released FROM activation";
+const SELECT: &str = "SELECT id, key_group, serial, hardware, how, at, certificate,
+    CASE WHEN certificate IS NULL THEN NULL
+    WHEN EXISTS (SELECT 1 FROM revoked_certificate AS revoked WHERE revoked.certificate = activation.certificate) THEN 2
+    WHEN EXISTS (SELECT 1 FROM activation AS later WHERE later.key_group = activation.key_group
+        AND later.serial = activation.serial AND later.hardware = activation.hardware
+        AND later.certificate IS NOT NULL AND later.id > activation.id) THEN 1
+    ELSE 0 END, released FROM activation";

@@ -55,6 +55,13 @@ pub struct KeyFilter {
     pub after: Option<KeyId>,
 }
 
+impl KeyFilter {
+    /// Every key of a customer.
+    pub fn of_customer(customer: i64) -> Self {
+        Self { customer: Some(customer), ..Self::default() }
+    }
+}
+
 /// A key, if it was issued here.
 pub fn find(session: &mut Session<'_>, id: KeyId) -> Result<Option<KeyRecord>> {
     let select = format!("{SELECT} WHERE {ISSUED} AND key_group = $1 AND serial = $2");
@@ -63,6 +70,18 @@ pub fn find(session: &mut Session<'_>, id: KeyId) -> Result<Option<KeyRecord>> {
 
 /// So many of the keys that are wanted, in the order of group and serial.
 pub fn list(session: &mut Session<'_>, filter: &KeyFilter, most: u32) -> Result<Vec<KeyRecord>> {
+    let (wanted, values) = conditions(filter);
+    let select = format!("{SELECT} WHERE {wanted} ORDER BY key_group, serial LIMIT {most}");
+    session.rows(&select, &values)?.into_iter().map(record).collect()
+}
+
+/// How many keys are wanted, with those of later pages.
+pub fn count_of(session: &mut Session<'_>, filter: &KeyFilter) -> Result<u64> {
+    let (wanted, values) = conditions(filter);
+    session.row(&format!("SELECT count(*) FROM product_key WHERE {wanted}"), &values)?.take()
+}
+
+fn conditions(filter: &KeyFilter) -> (String, Vec<Value>) {
     let (mut conditions, mut values) = (vec![ISSUED.to_owned()], Vec::new());
     let mut add = |condition: &str, wanted: Vec<Value>| {
         let mut condition = condition.to_owned();
@@ -89,9 +108,7 @@ pub fn list(session: &mut Session<'_>, filter: &KeyFilter, most: u32) -> Result<
     if let Some(after) = filter.after {
         add("(key_group, serial) > (?, ?)", vec![after.group().into(), after.serial().into()]);
     }
-    let wanted = conditions.join(" AND ");
-    let select = format!("{SELECT} WHERE {wanted} ORDER BY key_group, serial LIMIT {most}");
-    session.rows(&select, &values)?.into_iter().map(record).collect()
+    (conditions.join(" AND "), values)
 }
 
 /// How many keys were issued in a group.

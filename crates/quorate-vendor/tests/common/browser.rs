@@ -41,6 +41,10 @@ impl Browser {
             wanted.add_arg(argument).unwrap();
         }
         wanted.add_arg(&format!("--window-size={width},{height}")).unwrap();
+        if width < NARROWEST_WINDOW {
+            let screen = serde_json::json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0 } });
+            wanted.add_experimental_option("mobileEmulation", screen).unwrap();
+        }
         if dark {
             wanted.add_arg("--force-dark-mode").unwrap();
             wanted.add_arg("--blink-settings=preferredColorScheme=0").unwrap();
@@ -120,6 +124,9 @@ impl Drop for Browser {
         let _ = self.chromedriver.wait();
     }
 }
+
+/// No window is narrower; smaller screens are emulated.
+const NARROWEST_WINDOW: u32 = 500;
 
 /// What can be typed.
 pub trait IntoArrayOfKeys {
