@@ -326,7 +326,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         Command::Pack { key, out: file, slots } => {
             let (key, service) = (key.id()?, open()?);
-            let pack = service.pack(key, slots)?;
+            let pack = service.pack(key, slots).map_err(at_desk)?;
             files::write(&file, pack.as_bytes(), Access::Private)?;
             let usage = service.usage(key)?;
             output.say(&UsageView::from(&usage), || {

@@ -195,7 +195,7 @@ pub(crate) fn at_desk(error: Error) -> Error {
         Code::HostsUsedUp => "release a host that is gone, raise the key's limit, or issue another key",
         Code::MachinesUsedUp => "release a machine that is gone, raise the key's limit, or issue another key",
         Code::ReactivationsUsedUp => "raise the key's limit of re-activations, or issue another key",
-        Code::KeyBlocked => "unblock the key if it was blocked by mistake, or issue another",
+        Code::KeyBlocked => "find out why it was blocked before you unblock it or issue another key",
         _ => return error,
     };
     Error::new(error.code, error.what, next)

@@ -255,7 +255,7 @@ impl From<Inquiry> for InquiryView {
             Ok(Cost::Machine) => (Some(if host { "host" } else { "machine" }), None),
             Err(error) => {
                 let Error { code, what, next, .. } = at_desk(error);
-                (None, Some(RefusalView { code: code.to_string(), detail: what, next }))
+                (None, Some(RefusalView { code: code.as_str().to_owned(), detail: what, next }))
             }
         };
         Self { usage: UsageView::from(&inquiry.usage), cost, refusal }

@@ -438,6 +438,11 @@ fn a_mistyped_installation_id_is_refused_by_its_group() {
     let groups: Vec<&str> = id.split('-').collect();
     let spaced = vendor.run(&[&["confirm"], &groups[..]].concat()).succeeds();
     assert_eq!(vendor.run(&["confirm", &id]).succeeds(), spaced);
+    let looked = vendor.run(&["inquire", &id]).succeeds();
+    assert!(looked.contains("\nWould cost:    nothing: the same Confirmation ID comes again"), "{looked}");
+    vendor.run(&["key", "block", &key.id().to_string()]).succeeds();
+    let looked = vendor.run(&["inquire", &id]).succeeds();
+    assert!(looked.contains("\nWould be refused, Q402 (0xC004C003): product key "), "{looked}");
 }
 
 #[test]
@@ -485,7 +490,7 @@ fn slots_and_hosts_are_used_up_with_the_figures() {
     }
     vendor.confirm(&installation_id(&key, 7)).fails(
         "Q403 (0xC004C008): product key 00096-000-000001 is activated on 6 hosts; 6 are allowed",
-        "ask the vendor to raise the limit, or for another host key",
+        "release a host that is gone, raise the key's limit, or issue another key",
     );
     // The same machine with its key installed again is not a new host.
     let again = InstallationId::new(key.id(), &key.verifier(), ShortHardwareId([1; 6]), 2);
@@ -545,7 +550,7 @@ fn hosts_that_call_at_the_same_time_do_not_exceed_the_limit() {
     for ran in refused {
         ran.fails(
             "Q403 (0xC004C008): product key 00096-000-000001 is activated on 6 hosts; 6 are allowed",
-            "ask the vendor to raise the limit, or for another host key",
+            "release a host that is gone, raise the key's limit, or issue another key",
         );
     }
 }
@@ -560,7 +565,7 @@ fn is_blocked(key: &ProductKey) -> String {
 
 const UNKNOWN_NEXT: &str =
     "compare the key with its certificate; `quorate-vendor key list` shows those issued";
-const BLOCKED_NEXT: &str = "ask the vendor why, or for another key";
+const BLOCKED_NEXT: &str = "find out why it was blocked before you unblock it or issue another key";
 
 const PUBLIC: &str = "Q102 (0xC004F035): product key 00099-000-000001 is of \"Contoso Office Standard client setup \
                       keys\": nothing is activated with it here";

@@ -260,16 +260,27 @@ fn the_desk_confirms_and_makes_packs() {
 
         let spoken = installation_id(&key, 1);
         let inquiry = json!({"installation-id": spoken.to_string().replace('-', " ")});
-        let usage = desk.post("/v1/inquiries", inquiry.clone()).await;
+        let looked = desk.post("/v1/inquiries", inquiry.clone()).await;
+        let usage = &looked["usage"];
         assert_eq!((&usage["activated"], &usage["slots-left"]), (&json!(0), &json!(2)));
+        assert_eq!((&looked["cost"], &looked["refusal"]), (&json!("host"), &json!(null)));
         let confirmed = desk.post("/v1/confirmations", inquiry.clone()).await;
+        assert_eq!(desk.post("/v1/inquiries", inquiry.clone()).await["cost"], json!("nothing"));
         assert_eq!(
-            desk.post("/v1/confirmations", inquiry).await["confirmation-id"],
+            desk.post("/v1/confirmations", inquiry.clone()).await["confirmation-id"],
             confirmed["confirmation-id"]
         );
         assert_eq!(confirmed["usage"]["activated"], json!(1));
         let activations = desk.get("/v1/activations?key=00096-000-000001").await;
-        assert_eq!(activations["activations"][0]["how"], json!("phone"));
+        let activation = &activations["activations"][0];
+        assert_eq!(
+            (&activation["how"], &activation["certificate-standing"]),
+            (&json!("phone"), &json!("current"))
+        );
+        place.ask(|service| service.block_key(key.id()).map(drop).unwrap());
+        let looked = desk.post("/v1/inquiries", inquiry.clone()).await;
+        assert_eq!((&looked["cost"], &looked["refusal"]["code"]), (&json!(null), &json!("Q402")));
+        place.ask(|service| service.unblock_key(key.id()).map(drop).unwrap());
         let since = desk.get("/v1/activations?since=2200-01-01T00:00:00Z").await;
         assert_eq!(since["activations"], json!([]));
 

@@ -285,7 +285,8 @@ pub async fn pack(
         ))
         .into_response();
     }
-    document(caller.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await)
+    let pack = caller.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await;
+    document(pack.map_err(at_desk))
 }
 
 /// Stop counting a machine

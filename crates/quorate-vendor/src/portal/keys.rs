@@ -7,6 +7,7 @@ use crate::access::Scope;
 use crate::api::Web;
 use crate::keys::{Issue, IssuedKey, KeyChange, NewLimits};
 use crate::once::Once;
+use crate::phone::at_desk;
 use crate::service::Service;
 use crate::store::activations::ActivationFilter;
 use crate::store::keys::KeyFilter;
@@ -325,7 +326,8 @@ pub async fn pack(State(web): State<Web>, Named(id): Named<KeyId>, posted: Poste
         let what = format!("a pack for {slots} activations by telephone was asked for");
         return Err(Error::new(Code::RequestInvalid, what, "ask for 1 to 1000").into());
     }
-    let pack = posted.visitor.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await?;
+    let pack = posted.visitor.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await;
+    let pack = pack.map_err(at_desk)?;
     Ok(pack_file(&id.to_string(), pack))
 }
 

@@ -164,6 +164,7 @@ impl Ran {
 /// Key groups of the example.
 pub const HOST_KEYS: u16 = 96;
 pub const MAKS: u16 = 97;
+pub const RETAIL_KEYS: u16 = 98;
 /// The public keys of KMS clients in the shipped example.
 pub const SETUP_KEYS: u16 = 99;
 /// The groups, as errors list them.

@@ -1,13 +1,16 @@
 //! The phone desk: license packs, and the slots that Confirmation IDs open.
 
 use crate::common::place::{in_both, key};
-use crate::common::{HOST_KEYS, MAKS, installation_id};
+use crate::common::{HOST_KEYS, MAKS, RETAIL_KEYS, installation_id};
 use crate::refused;
+use quorate_core::hardware::ShortHardwareId;
+use quorate_core::installation_id::InstallationId;
 use quorate_core::license_pack::LicensePack;
-use quorate_core::product_key::ProductKey;
+use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::{Code, Interval, Timestamp};
 use quorate_edge::clock::Clock;
 use quorate_vendor::keys::NewLimits;
+use quorate_vendor::phone::Cost;
 use quorate_vendor::service::Service;
 use quorate_vendor::store::activations::ActivationFilter;
 
@@ -63,7 +66,65 @@ fn the_desk_sees_what_runs_low() {
             service.inquire(&installation_id(&guessed, 1)).unwrap_err().code,
             Code::InstallationIdInvalid
         );
-        assert_eq!(service.inquire(&installation_id(&key, 1)).unwrap().machines, 6);
+        assert_eq!(service.inquire(&installation_id(&key, 1)).unwrap().usage.machines, 6);
+    });
+}
+
+/// Of a pack that holds what the machines left can use, nothing is missing; hosts come back when their certificates end.
+#[test]
+fn a_pack_for_the_last_machine_is_no_warning() {
+    in_both(|place| {
+        let service = place.service();
+        let retail = key(&service, RETAIL_KEYS);
+        service.pack(retail.id(), 1).unwrap();
+        let usage = service.usage(retail.id()).unwrap();
+        assert_eq!((usage.left(), usage.slots_left, usage.warning()), (1, 1, None));
+        service.confirm(&installation_id(&retail, 1)).unwrap();
+        let used_up = service.usage(retail.id()).unwrap().warning();
+        assert_eq!(used_up.unwrap(), "this key is used up: 1 of 1 machine");
+    });
+}
+
+/// What is asked at the desk first: whose it is, and what it would cost. Nothing is spent by asking.
+#[test]
+fn the_desk_looks_before_it_gives() {
+    in_both(|place| {
+        let service = place.service();
+        let (host, mak) = (key(&service, HOST_KEYS), key(&service, MAKS));
+        let cost = |key: &ProductKey, machine| service.inquire(&installation_id(key, machine)).unwrap().cost;
+        let said =
+            |key: &ProductKey, machine| service.inquire(&installation_id(key, machine)).unwrap().cost_said();
+        assert_eq!(cost(&host, 1).unwrap_err().code, Code::SlotsUsedUp);
+        assert_eq!(said(&host, 1), None);
+        for key in [&host, &mak] {
+            service.pack(key.id(), 5).unwrap();
+        }
+        assert_eq!(cost(&host, 1), Ok(Cost::Machine));
+        assert_eq!(said(&host, 1).unwrap(), "one more host: the key is then activated on 1 of 6");
+        let usage = service.usage(host.id()).unwrap();
+        assert_eq!((usage.machines, usage.slots_left), (0, 5));
+        service.confirm(&installation_id(&host, 1)).unwrap();
+        assert_eq!(cost(&host, 1), Ok(Cost::Nothing));
+        // The same host with another Installation ID, as after the key was installed again.
+        let again = reinstalled(&host, 1);
+        assert_eq!(service.inquire(&again).unwrap().cost, Ok(Cost::Reactivation { number: 1, allowed: 9 }));
+        service.confirm(&again).unwrap();
+        assert_eq!(service.inquire(&again).unwrap().cost, Ok(Cost::Nothing));
+        service.confirm(&installation_id(&mak, 1)).unwrap();
+        assert_eq!(service.inquire(&reinstalled(&mak, 1)).unwrap().cost, Ok(Cost::Slot));
+
+        service.limit_key(host.id(), &NewLimits { hosts: Some(Some(1)), ..NewLimits::default() }).unwrap();
+        // The same is said as when it is refused.
+        let refusal = cost(&host, 2).unwrap_err();
+        assert_eq!(service.confirm(&installation_id(&host, 2)).unwrap_err(), refusal);
+        assert_eq!(refusal.code, Code::HostsUsedUp);
+        // A machine that was released would count again.
+        service.release_machine(mak.id(), ShortHardwareId([1; 6])).unwrap();
+        assert_eq!(cost(&mak, 1), Ok(Cost::Machine));
+        let elsewhere = ProductKey::new(KeyId::new(HOST_KEYS, 99).unwrap(), [1; 8]);
+        service.block_key(mak.id()).unwrap();
+        assert_eq!(cost(&mak, 1).unwrap_err().code, Code::KeyBlocked);
+        assert_eq!(service.inquire(&installation_id(&elsewhere, 1)).unwrap_err().code, Code::KeyUnknown);
     });
 }
 
@@ -163,6 +224,11 @@ fn what_ends_soon_is_not_given_again() {
             assert_eq!(late.usage(key.id()).unwrap().machines, 1);
         }
     });
+}
+
+/// The same machine after its key was removed and installed again.
+fn reinstalled(key: &ProductKey, machine: u8) -> InstallationId {
+    InstallationId::new(key.id(), &key.verifier(), ShortHardwareId([machine; 6]), 2)
 }
 
 fn slots(pack: &str) -> Vec<u32> {

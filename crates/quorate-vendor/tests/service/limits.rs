@@ -9,7 +9,7 @@ use quorate_core::revocation::RevocationList;
 use quorate_core::{Code, Timestamp, signed};
 use quorate_edge::clock::Clock;
 use quorate_vendor::keys::NewLimits;
-use quorate_vendor::store::activations::ActivationFilter;
+use quorate_vendor::store::activations::{ActivationFilter, Standing};
 use std::collections::BTreeSet;
 
 #[test]
@@ -122,6 +122,56 @@ fn a_machine_that_was_scrapped_makes_room() {
             Code::NotFound,
             "product key 00097-000-000001 does not count machine 090909090909",
         );
+    });
+}
+
+/// A host's certificates before the one that is named may be good for years still: they are revoked with it. A newer one
+/// is not, and it is said which.
+#[test]
+fn a_host_is_revoked_with_what_it_had_before() {
+    in_both(|place| {
+        let service = place.service();
+        let key = key(&service, HOST_KEYS);
+        for machine in [1, 2, 1, 1] {
+            activate_host(&service, &key, machine).unwrap();
+        }
+        let filter = ActivationFilter { key: Some(key.id()), ..ActivationFilter::default() };
+        let standings = || {
+            let mut listed = service.activations(&filter, 9).unwrap();
+            listed.reverse();
+            listed.into_iter().map(|one| one.standing.unwrap()).collect::<Vec<_>>()
+        };
+        use Standing::{Current, Revoked, Superseded};
+        assert_eq!(standings(), [Superseded, Current, Superseded, Current]);
+        let mut certificates: Vec<String> = service
+            .activations(&filter, 9)
+            .unwrap()
+            .into_iter()
+            .map(|one| one.certificate.unwrap())
+            .collect();
+        certificates.reverse();
+        let number = || {
+            let jws = service.revocations_jws().unwrap();
+            let (authority, now) = (service.authority(), Timestamp::now());
+            signed::verify::<RevocationList>(&jws, authority.root(), authority.vendor(), now)
+                .unwrap()
+                .document
+                .number
+        };
+        let before = number();
+        let host = service.revoke_certificate(&certificates[2]).unwrap();
+        assert_eq!((host.key, host.machine), (key.id(), ShortHardwareId([1; 6])));
+        assert_eq!(host.revoked, [certificates[0].clone(), certificates[2].clone()]);
+        assert_eq!(host.newer.as_ref(), Some(&certificates[3]));
+        assert_eq!(standings(), [Revoked, Current, Revoked, Current]);
+        // One list for all of them, and none where nothing is new.
+        assert_eq!(number(), before + 1);
+        let again = service.revoke_certificate(&certificates[0]).unwrap();
+        assert_eq!((again.revoked.len(), again.newer), (0, Some(certificates[3].clone())));
+        assert_eq!(number(), before + 1);
+        let host = service.revoke_certificate(&certificates[3]).unwrap();
+        assert_eq!((host.revoked, host.newer), (vec![certificates[3].clone()], None));
+        assert_eq!(standings(), [Revoked, Current, Revoked, Revoked]);
     });
 }
 
