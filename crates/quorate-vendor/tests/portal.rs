@@ -380,6 +380,20 @@ fn a_customer_helps_itself_on_a_small_screen() {
         });
         sign_in(browser, web, "frank").await;
         browser.shows("h1", "Fabrikam").await;
+        // Without a pack there is nothing to confirm; where to get one is said in a customer's words.
+        browser.click("a.button").await;
+        let host = place.ask(|service| {
+            let host = key(service, HOST_KEYS);
+            service.assign_key(host.id(), Some("Fabrikam")).unwrap();
+            host
+        });
+        for group in installation_id(&host, 1).to_string().split('-') {
+            browser.keys(group).await;
+        }
+        browser.keys(Key::Enter).await;
+        browser.shows(".error", "Q405").await;
+        browser.shows(".error", "Next: download the key's license pack on the page Keys").await;
+        browser.go(&web.url("/my")).await;
         let page = browser.text("main").await;
         assert!(
             page.contains(&format!("…{}", own.partial()))

@@ -148,9 +148,17 @@ async fn at_desk<T: Send + 'static>(
     answer.map_err(|error| read_by(visitor, error))
 }
 
-/// A refusal for whoever reads it: the vendor's people can do what a customer can only ask for.
+/// A refusal for whoever reads it: the vendor's people can do what a customer can only ask for, but for a pack.
 fn read_by(visitor: &Visitor, error: Error) -> Error {
-    if visitor.signed_in.account.customer.is_none() { phone::at_desk(error) } else { error }
+    match visitor.signed_in.account.customer {
+        None => phone::at_desk(error),
+        Some(_) if error.code == Code::SlotsUsedUp => Error {
+            next: "download the key's license pack on the page Keys, and confirm again; the machine needs that newer pack"
+                .to_owned(),
+            ..error
+        },
+        Some(_) => error,
+    }
 }
 
 /// The desk with what was typed, what is known of it, and what went wrong.
