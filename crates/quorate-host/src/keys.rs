@@ -428,7 +428,7 @@ pub async fn activate_online_patiently(
 
 /// Whether the same may succeed a little later.
 pub fn is_transient(error: &Error) -> bool {
-    matches!(error.code, Code::ServiceUnreachable | Code::Busy | Code::DatabaseUnavailable)
+    matches!(error.code, Code::ServiceUnreachable | Code::ServiceUnable | Code::Busy)
 }
 
 fn find(store: &Store, vendor: &VendorId, id: KeyId, now: Timestamp) -> Result<HostKey> {
