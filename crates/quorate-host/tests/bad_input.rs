@@ -13,7 +13,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{
     HOST_KEYS, MAKS, OFFICE_HOST, OFFICE_STANDARD, Site, assert_refused, finish, host_key_id, stderr, stdout,
 };
-use quorate_core::Code;
 use quorate_edge::clock::Clock;
 use std::net::SocketAddr;
 use std::sync::Arc;

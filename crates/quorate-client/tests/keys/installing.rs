@@ -127,7 +127,7 @@ async fn a_retail_edition_needs_its_key() {
     other.run(&["activate", "--service", &service.url()]).is_not_activated_product(
         "Contoso Office, Home edition",
         "Q406 (0xC004C020): product key 00098-000-000001 (Contoso Office retail keys) is activated on 1 machine; \
-         1 are allowed",
+         1 is allowed",
         "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
     );
     let removed = pc.run(&["remove-key", &one.partial().to_string()]).succeeds();

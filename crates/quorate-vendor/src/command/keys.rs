@@ -336,7 +336,8 @@ fn issue<W: Write>(
     file.finish()?;
     let (count, path) = (issue.count, path.display().to_string());
     output.say(&serde_json::json!({ "count": count, "file": path }), || {
-        format!("{count} keys are in {path}, and nowhere else.")
+        let are = if count == 1 { "is" } else { "are" };
+        format!("{} {are} in {path}, and nowhere else.", words::counted(count, "key"))
     })
 }
 

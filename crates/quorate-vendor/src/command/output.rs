@@ -4,7 +4,7 @@ use crate::store::keys::KeyRecord;
 use crate::usage::Usage;
 use crate::view::UsageView;
 use quorate_core::certificate::Role;
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::command_line::print;
 use quorate_edge::files;
 use serde::Serialize;
@@ -87,7 +87,7 @@ pub fn usage(usage: &Usage) -> String {
     if usage.role == Some(Role::Host)
         && let Some(reactivations) = usage.key.limits.reactivations
     {
-        lines.push(format!("Again on each: {reactivations} times"));
+        lines.push(format!("Again on each: {}", words::counted(reactivations, "time")));
     }
     if usage.slots > 0 {
         lines.push(format!(
