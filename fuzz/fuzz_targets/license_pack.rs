@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use quorate_core::license_pack::{Credential, LicensePack, SealedSlot, SlotSecret};
+use quorate_core::product_key::Verifier;
 use quorate_fuzz::vendor::{self, Vendor, noon};
 use quorate_fuzz::{Edit, Part};
 use rustls_pki_types::CertificateDer;
@@ -51,6 +52,7 @@ static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
     let pack = LicensePack {
         vendor: vendor.id.clone(),
         key,
+        key_check: LicensePack::check_of(&vendor.id, key, &Verifier::from_bytes([9; 32])),
         root: STANDARD.encode(vendor.root.der()),
         catalog: signer.sign(&vendor::catalog(&vendor.id)).expect("the issuer holds a key"),
         revocations: signer.sign(&vendor::revocations(&vendor.id, 7)).expect("the issuer holds a key"),

@@ -120,7 +120,7 @@ impl Client {
                     "get it from the vendor and give it: `quorate confirm CONFIRMATION_ID --pack FILE`",
                 )
             })?;
-            let pack = open_pack(pack, key.id, self.trust(&stored.product), now)?;
+            let pack = open_pack(pack, &held, self.trust(&stored.product), now)?;
             let secret = confirmation_id.reveal(&installation_id, &held.verifier);
             let credential = pack.unseal(&secret).ok_or_else(|| {
                 Error::new(
@@ -343,7 +343,7 @@ pub async fn forward(
 }
 
 /// Opens the license pack of a key, which must be of the vendor that is registered here.
-pub(crate) fn open_pack(jws: &str, key: KeyId, trust: Trust<'_>, now: Timestamp) -> Result<LicensePack> {
+pub(crate) fn open_pack(jws: &str, key: &HeldKey, trust: Trust<'_>, now: Timestamp) -> Result<LicensePack> {
     let (pack, root) = LicensePack::open(jws, now)?;
     if root != *trust.root {
         return Err(Error::new(
@@ -356,13 +356,7 @@ pub(crate) fn open_pack(jws: &str, key: KeyId, trust: Trust<'_>, now: Timestamp)
             "get the license pack again from the vendor",
         ));
     }
-    if pack.key != key {
-        return Err(Error::new(
-            Code::ProductKeyUnsuited,
-            format!("the license pack is for product key {}, the key is {key}", pack.key),
-            "use the license pack that belongs to the key",
-        ));
-    }
+    pack.check_key(key.id, &key.verifier)?;
     Ok(pack)
 }
 

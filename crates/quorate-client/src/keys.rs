@@ -13,6 +13,7 @@ use quorate_core::catalog::{Channel, Sku};
 use quorate_core::license_state::Event;
 use quorate_core::product_key::{KeyId, ProductKey};
 use quorate_core::{Code, Error, Result};
+use std::collections::BTreeSet;
 
 impl Client {
     /// Installs a product key, with its license pack if there is one, and brings it into use.
@@ -21,11 +22,11 @@ impl Client {
         let installed = InstalledKey { id: key.id(), partial: key.partial() };
         let now = self.clock.now();
         self.store.update(&self.machine, now, |stored| {
-            if let Some(pack) = pack {
-                by_service::open_pack(pack, key.id(), self.trust(&stored.product), now)?;
+            let held = HeldKey::new(key, pack.map(|pack| pack.trim().to_owned()));
+            if let Some(pack) = &held.pack {
+                by_service::open_pack(pack, &held, self.trust(&stored.product), now)?;
             }
-            let mut ring = KeyRing::to_change(self.store.key_ring())?;
-            ring.add(HeldKey::new(key, pack.map(|pack| pack.trim().to_owned())))?;
+            KeyRing::to_change(self.store.key_ring())?.add(held)?;
             let installation = &mut stored.installation;
             if !installation.keys.contains(&installed) {
                 installation.keys.push(installed.clone());
@@ -153,9 +154,10 @@ pub fn product_of<'c>(key: &ProductKey, clients: &'c [Client], vendor: Option<&s
     }
 }
 
-/// The installed key that `name` names: its last five characters or its key id. Somebody may have typed the key
-/// itself, so no other text is repeated.
+/// The installed key that `name` names: its last five characters or its key id, with its vendor where that is needed:
+/// `contoso/00097-000-000001`. Somebody may have typed the key itself, so no other text is repeated.
 pub fn named<'c>(name: &str, clients: &'c [Client]) -> Result<(&'c Client, InstalledKey)> {
+    let (vendor, name) = name.split_once('/').map_or((None, name), |(vendor, name)| (Some(vendor), name));
     let id: Option<KeyId> = name.parse().ok();
     let last = name.trim_start_matches('…');
     if id.is_none() && (last.len() != 5 || !last.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
@@ -165,36 +167,50 @@ pub fn named<'c>(name: &str, clients: &'c [Client]) -> Result<(&'c Client, Insta
             "`quorate status --all` shows those of the installed keys",
         ));
     }
-    let (mut named, mut known) = (Vec::new(), Vec::new());
-    for client in clients {
-        // A product whose store cannot be read keeps no other from being named.
-        for key in client.installed_keys().unwrap_or_default() {
-            known.push(format!("…{} ({})", key.partial, key.id));
-            if Some(key.id) == id || key.partial.0.eq_ignore_ascii_case(last) {
-                named.push((client, key));
-            }
+    // A product whose store cannot be read keeps no other from being named.
+    let installed = |client: &'c Client| {
+        client.installed_keys().unwrap_or_default().into_iter().map(move |key| (client, key))
+    };
+    let known: Vec<(&Client, InstalledKey)> = clients.iter().flat_map(installed).collect();
+    // Vendors number their keys alike, and the last five characters come from the number.
+    let vendors: BTreeSet<&str> = known.iter().map(|(client, _)| vendor_of(client)).collect();
+    let whole = |client: &Client, key: &InstalledKey| match vendors.len() {
+        0 | 1 => key.id.to_string(),
+        _ => format!("{}/{}", vendor_of(client), key.id),
+    };
+    let is_named = |(client, key): &&(&'c Client, InstalledKey)| {
+        vendor.is_none_or(|vendor| vendor == vendor_of(client))
+            && (Some(key.id) == id || key.partial.0.eq_ignore_ascii_case(last))
+    };
+    let named: Vec<&(&Client, InstalledKey)> = known.iter().filter(is_named).collect();
+    match named[..] {
+        [(client, key)] => Ok((client, key.clone())),
+        [] => {
+            let of_vendor = if vendor.is_some() { " of this vendor" } else { "" };
+            let what = format!("no product key{of_vendor} that is installed ends so or has that id");
+            let known: Vec<String> = known
+                .iter()
+                .map(|(client, key)| format!("…{} ({})", key.partial, whole(client, key)))
+                .collect();
+            let next = match known.is_empty() {
+                true => "no product key is installed: `quorate install-key KEY`".to_owned(),
+                false => format!("name one of: {}", known.join(", ")),
+            };
+            Err(Error::new(Code::ProductKeyMissing, what, next))
+        }
+        _ => {
+            let ids: Vec<String> = named.iter().map(|(client, key)| whole(client, key)).collect();
+            Err(Error::new(
+                Code::IdentifierInvalid,
+                format!("{} product keys that are installed end so or have that id", named.len()),
+                format!("name one by its key id: {}", ids.join(", ")),
+            ))
         }
     }
-    if named.len() > 1 {
-        let ids: Vec<String> =
-            named.iter().map(|(_, key): &(&Client, InstalledKey)| key.id.to_string()).collect();
-        return Err(Error::new(
-            Code::IdentifierInvalid,
-            format!("{} product keys that are installed end so", named.len()),
-            format!("name one by its key id: {}", ids.join(", ")),
-        ));
-    }
-    let missing = |what: &str| {
-        let next = match known.is_empty() {
-            true => "no product key is installed: `quorate install-key KEY`".to_owned(),
-            false => format!("name one of: {}", known.join(", ")),
-        };
-        Error::new(Code::ProductKeyMissing, what, next)
-    };
-    match named.len() {
-        1 => Ok(named.remove(0)),
-        _ => Err(missing("no product key that is installed ends so or has that id")),
-    }
+}
+
+fn vendor_of(client: &Client) -> &str {
+    client.vendor.catalog.vendor.as_str()
 }
 
 fn unknown_group(key: &ProductKey, clients: &[Client]) -> Error {
@@ -212,7 +228,7 @@ fn unknown_group(key: &ProductKey, clients: &[Client]) -> Error {
             key.id().group(),
             catalogs.join("; ")
         ),
-        "compare the key with its certificate; if the product is newer, register the vendor's newest catalog: \
+        "it may be another vendor's: compare the key with its certificate; if the product is newer, register the vendor's newest catalog: \
          `quorate register`",
     )
 }

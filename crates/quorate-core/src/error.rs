@@ -171,6 +171,8 @@ codes! {
     ReactivationsUsedUp = "Q410", 0xC004_C008;
     /// The key group has not so many serials left for new product keys.
     SerialsUsedUp = "Q411";
+    /// The vendor's activation service is there, but cannot answer for the moment.
+    ServiceUnable = "Q412";
 
     /// No host was found: no SRV record and none set by hand.
     NoHostFound = "Q501", 0x8007_232B;

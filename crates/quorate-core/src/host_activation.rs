@@ -104,9 +104,9 @@ pub fn grant(group: &KeyGroup, key: KeyId, before: UsedSoFar) -> Result<Grant> {
         0 => Err(Error::new(
             Code::HostsUsedUp,
             format!(
-                "product key {key} is activated on {}; {} are allowed",
+                "product key {key} is activated on {}; {} allowed",
                 words::counted(before.machines as usize, "host"),
-                group.hosts
+                words::are(group.hosts)
             ),
             "ask the vendor to raise the limit, or for another host key",
         )),
@@ -114,9 +114,9 @@ pub fn grant(group: &KeyGroup, key: KeyId, before: UsedSoFar) -> Result<Grant> {
         times => Err(Error::new(
             Code::ReactivationsUsedUp,
             format!(
-                "product key {key} was activated again {} times on this host; {} are allowed",
-                times - 1,
-                group.reactivations
+                "product key {key} was activated again {} on this host; {} allowed",
+                words::counted(times - 1, "time"),
+                words::are(group.reactivations)
             ),
             "ask the vendor to allow more re-activations, or for another host key",
         )),

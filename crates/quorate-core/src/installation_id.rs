@@ -113,8 +113,8 @@ impl FromStr for InstallationId {
         if head >> 42 != VERSION {
             return Err(Error::new(
                 Code::InstallationIdInvalid,
-                format!("the Installation ID is of version {}, which this program does not know", head >> 42),
-                "update Quorate here, or read the ID again",
+                "no machine shows this Installation ID: its first groups may have been mixed up",
+                "read the ID again from the machine, nine groups of six digits, in their order",
             ));
         }
         // Twelve and thirty bits.
@@ -257,7 +257,7 @@ pub(crate) mod tests {
         assert_eq!(what("12x"), "character 3 of the Installation ID, 'x', is not a digit");
         assert_eq!(
             what(&"0".repeat(54)),
-            "the Installation ID is of version 0, which this program does not know"
+            "no machine shows this Installation ID: its first groups may have been mixed up"
         );
     }
 }

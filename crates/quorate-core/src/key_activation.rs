@@ -70,9 +70,10 @@ pub fn grant(group: &KeyGroup, allowed: u32, key: KeyId, before: UsedSoFar) -> R
     Err(Error::new(
         Code::MachinesUsedUp,
         format!(
-            "product key {key} ({}) is activated on {}; {allowed} are allowed",
+            "product key {key} ({}) is activated on {}; {} allowed",
             group.name,
-            words::counted(before.machines as usize, "machine")
+            words::counted(before.machines as usize, "machine"),
+            words::are(allowed)
         ),
         "ask the vendor to raise the limit, or for another key; a machine that was activated before may be again",
     ))

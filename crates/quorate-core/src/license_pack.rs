@@ -7,7 +7,7 @@
 
 use crate::certificate::{Role, VendorRoot};
 use crate::identifier::VendorId;
-use crate::product_key::KeyId;
+use crate::product_key::{KeyId, Verifier};
 use crate::signed::{self, Document};
 use crate::{Code, Error, Result, Timestamp};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -26,6 +26,8 @@ pub struct LicensePack {
     pub vendor: VendorId,
     /// The product key that this pack is for.
     pub key: KeyId,
+    /// What tells that key from another vendor's of the same number: see [`LicensePack::check_of`].
+    pub key_check: String,
     /// The vendor root in DER, as base64: whoever installs the pack decides to trust it.
     pub root: String,
     /// The signed catalog.
@@ -56,6 +58,36 @@ impl LicensePack {
         let root = VendorRoot::from_der(root)?;
         let verified = signed::verify::<LicensePack>(jws, &root, &claimed.vendor, now)?;
         Ok((verified.document, root))
+    }
+
+    /// What a pack says of its key beyond the number: the first 16 bits of a code under the key's verifier, in
+    /// hexadecimal. A key of another vendor passes once in 65,536 times; whoever has the pack alone and searches for the
+    /// key's 50 bits is left with 2³⁴ keys, of which he can tell none from the other.
+    pub fn check_of(vendor: &VendorId, key: KeyId, verifier: &Verifier) -> String {
+        let [a, b, ..] = verifier.tag("license pack", format!("{vendor}|{key}").as_bytes());
+        format!("{a:02x}{b:02x}")
+    }
+
+    /// Refuses a product key that is not the one this pack is for. Vendors number their keys alike, so the number
+    /// alone does not tell.
+    pub fn check_key(&self, key: KeyId, verifier: &Verifier) -> Result<()> {
+        let (what, next) = if self.key != key {
+            (
+                format!("the license pack is for product key {}, the key given is {key}", self.key),
+                "use the product key and the license pack that belong together",
+            )
+        } else if self.key_check != Self::check_of(&self.vendor, key, verifier) {
+            (
+                format!(
+                    "the product key has the number {key}, but is not the key of vendor {} with it",
+                    self.vendor
+                ),
+                "it is another vendor's, or the license pack is: use those that belong together",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Code::ProductKeyUnsuited, what, next))
     }
 
     /// The credential in whichever slot this secret opens.

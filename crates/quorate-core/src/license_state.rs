@@ -30,7 +30,7 @@
 //! `docs/license-states.md`, which a test compares with this code.
 
 use crate::policy::{AfterGrace, Policy};
-use crate::{Code, Error, Interval, Result, Timestamp};
+use crate::{Code, Error, Interval, Result, Timestamp, words};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -186,8 +186,9 @@ impl Facts {
         if self.rearms >= policy.rearm_limit {
             return refuse(
                 format!(
-                    "the initial grace was restarted {} times; {} are allowed",
-                    self.rearms, policy.rearm_limit
+                    "the initial grace was restarted {}; {} allowed",
+                    words::counted(self.rearms, "time"),
+                    words::are(policy.rearm_limit)
                 ),
                 "activate the product",
             );

@@ -13,6 +13,11 @@ pub fn counted(number: impl TryInto<u64> + Copy + Display, one: &str) -> String 
     }
 }
 
+/// So many are: `1 is`, `2 are`.
+pub fn are(number: u32) -> String {
+    if number == 1 { "1 is".to_owned() } else { format!("{number} are") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +33,6 @@ mod tests {
             ["2 entries", "2 days", "2 proxies"]
         );
         assert_eq!(counted(1u32, "entry"), "1 entry");
+        assert_eq!([0, 1, 2].map(are), ["0 are", "1 is", "2 are"]);
     }
 }

@@ -24,6 +24,7 @@ use quorate_core::certificate::{Entitlement, Role};
 use quorate_core::hardware::{Component, Components};
 use quorate_core::license_pack::LicensePack;
 use quorate_core::policy::Policy;
+use quorate_core::product_key::{KeyId, ProductKey, Verifier};
 use quorate_core::revocation::RevocationList;
 use quorate_core::signed::{self, Document};
 use quorate_core::{Code, Interval, Result, Timestamp};
@@ -519,6 +520,28 @@ fn a_pack_brings_its_root_and_its_catalog_verifies_against_it() {
     assert_eq!(list.document.number, NEWEST);
 }
 
+/// Vendors number their keys alike: the pack tells its key from another vendor's of the same number.
+#[test]
+fn a_pack_is_for_one_key() {
+    let pack = Story::new().pack();
+    assert_eq!(pack.check_key(host_key(), &host_verifier()), Ok(()));
+    let other = KeyId::new(96, 5).unwrap();
+    assert_refused(
+        pack.check_key(other, &host_verifier()),
+        Code::ProductKeyUnsuited,
+        "the license pack is for product key 00096-000-000004, the key given is 00096-000-000005",
+    );
+    assert_refused(
+        pack.check_key(host_key(), &ProductKey::new(host_key(), [2; 8]).verifier()),
+        Code::ProductKeyUnsuited,
+        "the product key has the number 00096-000-000004, but is not the key of vendor contoso with it",
+    );
+    // What passes at one vendor tells nothing of a pack of another.
+    let elsewhere = LicensePack::check_of(&"fabrikam".parse().unwrap(), host_key(), &host_verifier());
+    assert_ne!(elsewhere, pack.key_check);
+    assert_eq!(elsewhere.len(), 4);
+}
+
 #[test]
 fn a_pack_with_a_root_that_does_not_match_its_chain() {
     let story = Story::new();
@@ -732,6 +755,7 @@ impl Story {
         LicensePack {
             vendor: self.vendor.id.clone(),
             key: host_key(),
+            key_check: LicensePack::check_of(&self.vendor.id, host_key(), &host_verifier()),
             root: STANDARD.encode(self.vendor.root.der()),
             catalog: self.vendor.issuer().signer().sign(&self.catalog).unwrap(),
             revocations: self.list(),
@@ -742,6 +766,11 @@ impl Story {
     fn sign_pack(&self, pack: &LicensePack) -> String {
         self.vendor.issuer().signer().sign(pack).unwrap()
     }
+}
+
+/// What proves the host key.
+fn host_verifier() -> Verifier {
+    ProductKey::new(host_key(), [1; 8]).verifier()
 }
 
 #[track_caller]

@@ -35,6 +35,17 @@ pub enum Kind {
     Container,
 }
 
+/// Who runs this program: the name that the system has for its real user id, or the id when it has none. Unlike the
+/// variables `USER` and `LOGNAME`, nobody can set it.
+#[cfg(feature = "users")]
+pub fn user() -> String {
+    let id = nix::unistd::getuid();
+    match nix::unistd::User::from_uid(id) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("uid {id}"),
+    }
+}
+
 impl Machine {
     /// This machine, or the one that a file describes.
     pub fn read(file: Option<&Path>) -> Result<Self> {

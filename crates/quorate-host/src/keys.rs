@@ -155,7 +155,10 @@ impl Installed {
     /// last five characters of the key. Somebody may have typed the key itself, so no other text is repeated.
     pub fn select(store: &Store, name: Option<&str>, now: Timestamp) -> Result<Self> {
         let mut keys = Self::at_least_one(store, now)?;
-        let lines: Vec<String> = keys.iter().map(Self::line).collect();
+        let vendors: BTreeSet<&VendorId> = keys.iter().map(|key| &key.vendor).collect();
+        // Vendors number their keys alike, and the last five characters come from the number.
+        let with_vendor = vendors.len() > 1;
+        let lines: Vec<String> = keys.iter().map(|key| key.line(with_vendor)).collect();
         let known = lines.join("; ");
         let Some(name) = name else {
             if keys.len() == 1 {
@@ -175,27 +178,26 @@ impl Installed {
             }
             _ => {
                 let what = format!("{} host keys are installed for {name}", named.len());
-                let vendors: BTreeSet<&VendorId> = named.iter().map(|index| &keys[*index].vendor).collect();
-                // Vendors number their keys alike, and the last five characters come from the number.
-                if vendors.len() == named.len() {
-                    let known: Vec<String> = named
-                        .iter()
-                        .map(|index| format!("{}/{}", keys[*index].vendor, keys[*index].id))
-                        .collect();
-                    return Err(missing(what, format!("name one with its vendor: {}", known.join("; "))));
-                }
                 let known: Vec<&str> = named.iter().map(|index| lines[*index].as_str()).collect();
                 let known = known.join("; ");
-                Err(missing(what, format!("name one by its key id or last five characters: {known}")))
+                let name = match with_vendor {
+                    true => "name one by its vendor and key id",
+                    false => "name one by its key id or last five characters",
+                };
+                Err(missing(what, format!("{name}: {known}")))
             }
         }
     }
 
-    /// The key as lists show it.
-    fn line(&self) -> String {
+    /// The key as lists show it, and as [`Name`] reads it.
+    fn line(&self, with_vendor: bool) -> String {
+        let id = match with_vendor {
+            true => format!("{}/{}", self.vendor, self.id),
+            false => self.id.to_string(),
+        };
         match &self.key {
-            Ok(key) => format!("{}, {}, …{}, {}", key.sku.id, self.id, self.partial, key.sku.name),
-            Err(error) => format!("{}, …{}, cannot be read ({})", self.id, self.partial, error.code),
+            Ok(key) => format!("{}, {id}, …{}, {}", key.sku.id, self.partial, key.sku.name),
+            Err(error) => format!("{id}, …{}, cannot be read ({})", self.partial, error.code),
         }
     }
 }
@@ -275,14 +277,8 @@ pub fn install(
 ) -> Result<HostKey> {
     let key: ProductKey = key.parse()?;
     let (pack, root) = LicensePack::open(pack_jws, now)?;
-    if pack.key != key.id() {
-        return Err(unsuited(format!(
-            "the license pack is for product key {}, the key given is {} (…{})",
-            pack.key,
-            key.id(),
-            key.partial()
-        )));
-    }
+    let verifier = key.verifier();
+    pack.check_key(key.id(), &verifier)?;
     let of_vendor = Installed::all(store, now)?
         .into_iter()
         .filter_map(|installed| installed.key.ok())
@@ -302,7 +298,6 @@ pub fn install(
     let before = of_vendor.first();
     let brought = Documents { catalog: pack.catalog.clone(), revocations: pack.revocations.clone() };
     let documents = before.map_or_else(|| brought.clone(), |before| documents::newer(before, &brought, now));
-    let verifier = key.verifier();
     let same = of_vendor.iter().find(|other| {
         let installed = &other.installed;
         installed.id == key.id() && installed.verifier == verifier && other.check_hardware(hardware).is_ok()
@@ -433,7 +428,7 @@ pub async fn activate_online_patiently(
 
 /// Whether the same may succeed a little later.
 pub fn is_transient(error: &Error) -> bool {
-    matches!(error.code, Code::ServiceUnreachable | Code::Busy | Code::DatabaseUnavailable)
+    matches!(error.code, Code::ServiceUnreachable | Code::ServiceUnable | Code::Busy)
 }
 
 fn find(store: &Store, vendor: &VendorId, id: KeyId, now: Timestamp) -> Result<HostKey> {

@@ -101,14 +101,16 @@ fn customer_of_two_vendors() -> (Site, Site) {
     contoso.refuses(
         &["dti", &fabrikam.key.partial().to_string()],
         "error Q103 (0xC004F014): 2 host keys are installed for these five characters\n\
-         next: name one with its vendor: contoso/00096-000-000001; fabrikam/00096-000-000001",
+         next: name one by its vendor and key id: 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, contoso/00096-000-000001, \
+         …RXWDC, Contoso Office, KMSHost edition; 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, fabrikam/00096-000-000001, \
+         …RXWDC, Contoso Office, KMSHost edition",
     );
     contoso.refuses(
         &["dti", "northwind/00096-000-000001"],
         "error Q103 (0xC004F014): no host key is installed for 00096-000-000001 of vendor northwind\n\
-         next: name one of: 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, 00096-000-000001, …RXWDC, Contoso Office, \
-         KMSHost edition; 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, 00096-000-000001, …RXWDC, Contoso Office, KMSHost \
-         edition",
+         next: name one of: 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, contoso/00096-000-000001, …RXWDC, Contoso Office, \
+         KMSHost edition; 6d5f1a5e-6f0b-4d7e-9c63-0a3c1d8e5f01, fabrikam/00096-000-000001, …RXWDC, Contoso Office, \
+         KMSHost edition",
     );
     let name = name(&fabrikam);
     let told = contoso.run(&["dti", &name]);

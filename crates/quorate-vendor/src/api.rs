@@ -265,6 +265,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::DatabaseUnavailable
         | Code::TokenUnavailable
         | Code::PinRefused
+        | Code::ServiceUnable
         | Code::ProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -19,9 +19,9 @@ use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, Inquiry
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
-use quorate_core::Result;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
+use quorate_core::{Result, words};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
@@ -331,9 +331,9 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
             let usage = service.usage(key)?;
             output.say(&UsageView::from(&usage), || {
                 format!(
-                    "{} is good for {} activations of {key} by telephone.",
+                    "{} is good for {} of {key} by telephone.",
                     file.display(),
-                    usage.slots_left
+                    words::counted(usage.slots_left, "activation")
                 )
             })
         }
@@ -479,9 +479,10 @@ fn audit<W: Write>(command: AuditCommand, service: &Service, output: &mut Output
             let (entries, hash) = last.map_or((0, String::new()), |last| (last.number, last.hash));
             output.say(&serde_json::json!({ "entries": entries, "hash": hash }), || {
                 format!(
-                    "{entries} entries, none changed and none missing.\n\
+                    "{}, none changed and none missing.\n\
                      Hash of the last: {hash}\n\
-                     Keep it elsewhere, and give it next time: quorate-vendor audit verify --hash {hash}"
+                     Keep it elsewhere, and give it next time: quorate-vendor audit verify --hash {hash}",
+                    words::counted(entries, "entry")
                 )
             })
         }

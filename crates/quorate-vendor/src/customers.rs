@@ -3,10 +3,10 @@
 use crate::once::Once;
 use crate::service::Service;
 use crate::store::customers::{self, Customer};
-use quorate_core::{Code, Error, Result};
+use quorate_core::{Code, Error, Result, words};
 use quorate_edge::sql::Session;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Service {
     /// A new customer.
@@ -28,8 +28,8 @@ impl Service {
 
     /// Every customer of a CSV file with the columns `name` and, if wanted, `note`: all of them or none.
     pub fn import_customers(&self, csv: &[u8], file: &str) -> Result<u32> {
-        let new = read_csv::<NewCustomer>(csv, file)?;
-        let (mut bad, mut lines) = (Vec::new(), BTreeMap::new());
+        let Rows { read: new, mut bad } = read_csv::<NewCustomer>(csv, file, &["name"], &["note"])?;
+        let mut lines = BTreeMap::new();
         for (line, customer) in &new {
             if let Err(error) = customer.check() {
                 bad.push((*line, error.what));
@@ -169,9 +169,26 @@ fn already(name: &str) -> Error {
     )
 }
 
-/// The rows of a CSV file with their lines. Every row that cannot be read is named.
-pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(csv: &[u8], file: &str) -> Result<Vec<(u64, T)>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(csv);
+/// The rows of a CSV file with their lines.
+pub(crate) struct Rows<T> {
+    /// What could be read.
+    pub(crate) read: Vec<(u64, T)>,
+    /// What could not, and why.
+    pub(crate) bad: Vec<(u64, String)>,
+}
+
+/// Reads a CSV file that has these columns, and perhaps those. What a row lacks hides no fault of another: the caller adds
+/// what is wrong with the rows that could be read, and has all refused together ([`refuse_lines`]).
+pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
+    csv: &[u8],
+    file: &str,
+    needed: &[&str],
+    wanted: &[&str],
+) -> Result<Rows<T>> {
+    let unclosed = unclosed_quote(csv);
+    // What stands behind a quote that is not closed would be one field.
+    let whole = unclosed.map_or(csv, |(_, record)| csv.get(..record).unwrap_or_default());
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(whole);
     let headers = reader.byte_headers().cloned().map_err(|error| {
         Error::new(
             Code::DocumentInvalid,
@@ -179,7 +196,13 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(csv: &[u8], file: &str) -
             "give a CSV file in UTF-8",
         )
     })?;
-    let (mut rows, mut bad) = (Vec::new(), Vec::new());
+    let (mut read, mut bad) = (Vec::new(), Vec::new());
+    if let Some((line, _)) = unclosed {
+        bad.push((line, "the quote that opens here is not closed".to_owned()));
+    }
+    if unclosed.is_none_or(|(_, record)| record > 0) {
+        check_columns(&headers, file, needed, wanted)?;
+    }
     for record in reader.byte_records() {
         let at = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
         let record = match record {
@@ -194,28 +217,79 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(csv: &[u8], file: &str) -
             bad.push((line, "it is not UTF-8".to_owned()));
             continue;
         }
+        if record.iter().any(|field| field.contains(&b'\n') || field.contains(&b'\r')) {
+            bad.push((line, "a quote that opens here is closed in a later line only".to_owned()));
+            continue;
+        }
+        if record.len() != headers.len() {
+            let fields = words::counted(record.len(), "field");
+            bad.push((line, format!("it has {fields}, not {}", headers.len())));
+            continue;
+        }
         match record.deserialize(Some(&headers)) {
-            Ok(row) => rows.push((line, row)),
+            Ok(row) => read.push((line, row)),
             Err(error) => bad.push((line, reason(&error))),
         }
     }
-    refuse_lines(file, bad)?;
-    match rows.is_empty() {
+    match read.is_empty() && bad.is_empty() {
         true => Err(Error::new(
             Code::DocumentInvalid,
             format!("{file} has no rows"),
             "the first line names the columns, and each line behind it is a row",
         )),
-        false => Ok(rows),
+        false => Ok(Rows { read, bad }),
     }
+}
+
+/// The line of a quote that is not closed, and where the row with it begins.
+fn unclosed_quote(csv: &[u8]) -> Option<(u64, usize)> {
+    let (mut line, mut record, mut opened) = (1, 0, None);
+    let mut field_begins = true;
+    for (at, byte) in csv.iter().enumerate() {
+        match byte {
+            // Doubled within a field, it closes and opens again.
+            b'"' if opened.is_some() => opened = None,
+            b'"' if field_begins || at > 0 && csv.get(at - 1) == Some(&b'"') => opened = Some(line),
+            _ => {}
+        }
+        field_begins = matches!(byte, b',' | b'\n' | b'\r');
+        if *byte == b'\n' {
+            line += 1;
+            if opened.is_none() {
+                record = at + 1;
+            }
+        }
+    }
+    opened.map(|line| (line, record))
+}
+
+fn check_columns(headers: &csv::ByteRecord, file: &str, needed: &[&str], wanted: &[&str]) -> Result<()> {
+    let found: Vec<String> =
+        headers.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect();
+    let is_known = |name: &String| needed.contains(&name.as_str()) || wanted.contains(&name.as_str());
+    let distinct = found.iter().collect::<BTreeSet<_>>().len() == found.len();
+    let has = |name: &&str| found.iter().any(|found| found == name);
+    if headers.is_empty() || distinct && found.iter().all(is_known) && needed.iter().all(has) {
+        return Ok(());
+    }
+    let perhaps =
+        if wanted.is_empty() { String::new() } else { format!(", and if wanted {}", wanted.join(", ")) };
+    // A file without names of columns begins with a row, and what is long in it may be a product key.
+    let shown = |name: &String| match name.chars().count() {
+        0..=LONGEST_COLUMN => format!("{name:?}"),
+        length => format!("one of {length} characters"),
+    };
+    let found: Vec<String> = found.iter().map(shown).collect();
+    Err(Error::new(
+        Code::DocumentInvalid,
+        format!("line 1 of {file} names the columns {}", found.join(", ")),
+        format!("write as its first line the columns: {}{perhaps}", needed.join(", ")),
+    ))
 }
 
 fn reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("it has {len} fields, not {expected_len}")
-        }
         _ => error.to_string(),
     }
 }
@@ -239,6 +313,8 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
     ))
 }
 
+/// A product key has 25 characters.
+const LONGEST_COLUMN: usize = 20;
 const LONGEST_NOTE: usize = 2_000;
 /// An error is read by a person.
 const NAMED_LINES: usize = 10;

@@ -241,7 +241,8 @@ impl Service {
     /// Makes every key of a CSV file a customer's, or nobody's: the columns are `key-id` and `customer`. All of them or
     /// none.
     pub fn assign_keys(&self, csv: &[u8], file: &str) -> Result<u32> {
-        let rows = customers::read_csv::<Assignment>(csv, file)?;
+        let customers::Rows { read: rows, mut bad } =
+            customers::read_csv::<Assignment>(csv, file, &["key-id", "customer"], &[])?;
         if rows.len() > MOST_ASSIGNED {
             return Err(Error::new(
                 Code::RequestInvalid,
@@ -252,7 +253,7 @@ impl Service {
         let names: BTreeSet<String> = rows.iter().map(|(_, row)| folded(&row.customer)).collect();
         // Before the turn: a customer stays when it is there.
         let known = self.sql.read(|session| store::customers::among(session, &names))?;
-        let (mut keys, mut bad, mut lines) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut keys, mut lines) = (Vec::new(), BTreeMap::new());
         for (line, row) in rows {
             let id = match row.key_id.parse::<KeyId>() {
                 Ok(id) => id,

@@ -99,6 +99,7 @@ impl Service {
             self.authority.sign(&LicensePack {
                 vendor: self.authority.vendor().clone(),
                 key: id,
+                key_check: LicensePack::check_of(self.authority.vendor(), id, &record.verifier),
                 root: BASE64.encode(self.authority.root().der()),
                 catalog: current.jws.clone(),
                 revocations: self.revocations_in(turn.session)?,

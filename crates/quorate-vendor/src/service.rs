@@ -14,8 +14,8 @@ use quorate_core::catalog::Catalog;
 use quorate_core::identifier::VendorId;
 use quorate_core::{Code, Error, Result, Timestamp, signed};
 use quorate_edge::clock::Clock;
-use quorate_edge::files;
 use quorate_edge::sql::{Location, Session, Sql};
+use quorate_edge::{files, machine};
 use rustls::pki_types::ServerName;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,13 +47,18 @@ pub struct Vendor {
 pub struct Actor(String);
 
 impl Actor {
-    /// Somebody at the command line of the service's machine, by the name under which the system knows him.
+    /// Somebody at the command line of the service's machine, by the name under which the system knows him. Behind it
+    /// stands who he was before `sudo`, as far as what he typed can be believed.
     pub fn command_line() -> Self {
-        let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-        Self(format!(
-            "command line ({})",
-            user.filter(|user| !user.is_empty()).as_deref().unwrap_or("unknown")
-        ))
+        Self::at_command_line(&machine::user(), std::env::var("SUDO_USER").ok().as_deref())
+    }
+
+    fn at_command_line(user: &str, sudo_user: Option<&str>) -> Self {
+        let is_name = |name: &&str| {
+            (1..=LONGEST_USER).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let before = sudo_user.filter(is_name).map(|name| format!(", SUDO_USER={name}"));
+        Self(format!("command line ({user}{})", before.unwrap_or_default()))
     }
 
     /// The service, for a host or a machine that has proven its right.
@@ -351,6 +356,8 @@ fn service_host(url: &str) -> Result<String> {
     host.map(str::to_owned).ok_or_else(|| refused("is not the URL of an activation service"))
 }
 
+/// A variable that anybody can set must not fill the log: what systems have at most for a user's name.
+const LONGEST_USER: usize = 256;
 /// The database in the vendor's own directory.
 const DATABASE: &str = "vendor.db";
 /// What X.520 lets a certificate's common name have, 64, without the words that stand behind the name in it.
@@ -359,3 +366,19 @@ pub(crate) const LOCK: &str = "vendor.lock";
 const VENDOR: &str = "vendor";
 const NAME: &str = "name";
 const URL: &str = "url";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_types_is_whom_the_system_knows() {
+        let who = |sudo_user| Actor::at_command_line("root", sudo_user).0;
+        assert_eq!(who(None), "command line (root)");
+        assert_eq!(who(Some("ann")), "command line (root, SUDO_USER=ann)");
+        let long = "x".repeat(257);
+        for no_name in ["", "ann\nroot", "a b", long.as_str()] {
+            assert_eq!(who(Some(no_name)), "command line (root)");
+        }
+    }
+}

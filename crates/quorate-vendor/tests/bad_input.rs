@@ -385,6 +385,51 @@ fn a_public_key_is_shown_and_not_counted() {
     assert_eq!(vendor.run(&["key", "list", "--blocked"]).succeeds(), "");
 }
 
+/// What is typed of keys is answered by what fits, and what changes nothing is said to and is no entry of the audit log.
+#[test]
+fn what_changes_nothing_is_said() {
+    let vendor = Vendor::new();
+    let (host, mak, setup) =
+        (vendor.key(HOST_KEYS).id(), vendor.key(common::MAKS).id(), vendor.key(SETUP_KEYS).id());
+    for (id, kind, options) in [
+        (host, "activates hosts", "--hosts N, --reactivations N, or --usual for what its key group says"),
+        (mak, "activates machines", "--machines N, or --usual for what its key group says"),
+        (setup, "is never counted", "none: limit the host key by which the machines are activated"),
+    ] {
+        vendor.run(&["key", "limit", &id.to_string()]).fails(
+            &format!("Q306: no limit is given for product key {id}, which {kind}"),
+            &format!("its options are: {options}"),
+        );
+    }
+    for typed in ["RXW", "RXWDCC", "RX DC"] {
+        vendor.run(&["key", "list", "--last-five", typed]).fails(
+            "Q306: --last-five was given something else than five letters and digits",
+            "give the last five characters of the key, as `quorate-vendor key list` shows them",
+        );
+    }
+    let unknown = vendor.run(&["key", "list", "--group", "4000"]);
+    assert!(unknown.err.starts_with("error Q409: catalog 1 has no key group 4000\n"), "{unknown:?}");
+
+    let id = host.to_string();
+    let entries = || vendor.run(&["audit", "list"]).succeeds().lines().count();
+    assert_eq!(
+        vendor.run(&["key", "unblock", &id]).succeeds(),
+        format!("Product key {id} was not blocked; nothing changed.\n")
+    );
+    vendor.run(&["key", "block", &id]).succeeds();
+    vendor.run(&["token", "add", "shop", "--scope", "read"]).succeeds();
+    vendor.run(&["token", "revoke", "1"]).succeeds();
+    let before = entries();
+    let again = vendor.run(&["key", "block", &id]).succeeds();
+    assert!(again.starts_with(&format!("Product key {id} is blocked since ")), "{again}");
+    let again_token = vendor.run(&["token", "revoke", "1"]).succeeds();
+    assert!(again_token.starts_with("Token 1 (shop) was taken back "), "{again_token}");
+    for again in [again, again_token] {
+        assert!(again.ends_with("; nothing changed.\n"), "{again}");
+    }
+    assert_eq!(entries(), before);
+}
+
 #[test]
 fn packs_are_for_keys_that_were_issued_and_activate() {
     let vendor = Vendor::new();

@@ -383,6 +383,32 @@ fn the_urls_of_webhooks_are_as_described() {
 }
 
 #[test]
+fn what_a_query_does_not_take_is_named() {
+    over_https(async |web, place| {
+        let admin = Program::new(web, place, &[Scope::Admin, Scope::Read]);
+        let names = "its parameters are: group, customer, last-five, blocked, limit, after";
+        let compare = "compare it with the description of the interface (GET /openapi.json)";
+        for (query, what, next) in [
+            ("/v1/keys?customer=Fabrikam", "the parameter customer of the query takes a number", compare),
+            ("/v1/keys?group=70000", "the parameter group of the query takes a number", compare),
+            ("/v1/keys?blocked=yes", "the parameter blocked of the query takes true or false", compare),
+            ("/v1/keys?custommer=7", "the query has no parameter \"custommer\"", names),
+            ("/v1/keys?limit=1&limit=2", "the query has the parameter limit twice", "give it once"),
+            (
+                "/v1/audit?after=3",
+                "the query has no parameter \"after\"",
+                "its parameters are: limit, before",
+            ),
+        ] {
+            let (status, problem) = admin.ask(Method::GET, query, None).await;
+            assert_eq!((status, &problem["code"]), (400, &json!("Q306")), "{problem}");
+            assert_eq!((&problem["detail"], &problem["next"]), (&json!(what), &json!(next)));
+        }
+        assert_eq!(admin.get("/v1/keys?blocked=false&limit=1").await["keys"], json!([]));
+    });
+}
+
+#[test]
 fn deliveries_come_in_pages() {
     over_https(async |web, place| {
         let admin = Program::new(web, place, &[Scope::Admin]);

@@ -29,7 +29,14 @@ fn a_database_that_is_down_is_named() {
     }
     let (status, kind, problem) = runtime.block_on(async { parts(web.get("/v1/catalog").await).await });
     assert_eq!((status, kind.as_str()), (503, "application/problem+json"));
-    assert_eq!(problem["code"], "Q611", "{problem}");
+    // In words for a customer; the vendor's own programs are told what is wrong.
+    assert_eq!(problem["code"], "Q412", "{problem}");
+    assert_eq!(
+        problem["detail"], "the vendor's activation service cannot answer for the moment (Q611 there)",
+        "{problem}"
+    );
+    let next = problem["next"].as_str().unwrap();
+    assert!(next.starts_with("try again later, or activate by telephone: nothing is used up"), "{problem}");
     let Some(cluster) = place.cluster.take() else { return };
     place.cluster = Some(cluster.again());
     let started = std::time::Instant::now();

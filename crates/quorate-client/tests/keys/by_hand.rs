@@ -55,9 +55,19 @@ fn what_belongs_to_another_key_activates_nothing() {
     let confirm = |pack: &Path| pc.run(&["confirm", &spoken, "--pack", pack.to_str().unwrap()]);
     confirm(&others).fails_for(
         MAK_EDITION,
-        "Q102 (0xC004F035): the license pack is for product key 00097-000-000002, the key is 00097-000-000001",
-        "use the license pack that belongs to the key",
+        "Q102 (0xC004F035): the license pack is for product key 00097-000-000002, the key given is 00097-000-000001",
+        "use the product key and the license pack that belong together",
     );
+    // Another vendor's key of the same number, to which this vendor's pack does not belong.
+    let strangers = Vendor::new("fabrikam").key(MAKS);
+    assert_eq!(strangers.id(), key.id());
+    Pc::with_product(3, &vendor)
+        .run(&["install-key", &strangers.reveal(), "--pack", pack.to_str().unwrap()])
+        .fails(
+            "Q102 (0xC004F035): the product key has the number 00097-000-000001, but is not the key of vendor contoso \
+             with it",
+            "it is another vendor's, or the license pack is: use those that belong together",
+        );
     let brought = confirm(&forged);
     assert!(
         brought.err.contains("Q201: the license pack of vendor contoso brings another root"),

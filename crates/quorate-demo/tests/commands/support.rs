@@ -47,7 +47,6 @@ impl Terminal {
             .env_remove("QUORATE_HOST")
             .env_remove("QUORATE_VENDOR_DATABASE")
             .env_remove("SUDO_USER")
-            .env("USER", "alice")
             .env("QUORATE_HOST_FILE", "no-host-file")
             .env("QUORATE_VENDOR_DIR", "vendor")
             .env("QUORATE_HOST_DIR", "host")
@@ -118,6 +117,7 @@ fn redactions(directory: &Path) -> Redactions {
     hide("[SERIAL]", "certificate (?<redacted>[0-9a-f]{32})\\b");
     hide("[PORT]", "Listening on Port: (?<redacted>[0-9]{2,5})");
     hide("[PORT]", "IN SRV 0 0 (?<redacted>[0-9]{2,5}) ");
+    hide("[USER]", "command line \\((?<redacted>[^)]+)\\)");
     redactions.insert("[CWD]", directory.to_path_buf()).unwrap();
     redactions
 }

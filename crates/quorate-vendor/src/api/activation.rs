@@ -1,16 +1,16 @@
 //! What hosts and machines ask: activations, the catalog, the revocation list. Nobody signs in for it.
 
 use super::extract::Sent;
-use super::{Refusal, Web, schema};
+use super::{Refusal, Web, schema, status};
 use crate::service::Service;
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use quorate_core::Result;
 use quorate_core::host_activation::HostActivationRequest;
 use quorate_core::key_activation::KeyActivationRequest;
 use quorate_core::product_key::KeyId;
+use quorate_core::{Code, Error, Result};
 use serde::Serialize;
 
 /// Activate a host
@@ -62,7 +62,7 @@ async fn activated<A: Serialize + Send + 'static>(
         Err(error) => {
             web.metrics.activation(who, Some(error.code));
             tracing::info!(%key, who, code = error.code.as_str(), error.what, "not activated");
-            Refusal::from(error).into_response()
+            Refusal::from(for_customers(error)).into_response()
         }
     }
 }
@@ -97,6 +97,21 @@ pub async fn revocations(State(web): State<Web>) -> Response {
 pub fn document(jws: Result<String>) -> Response {
     match jws {
         Ok(jws) => ([(header::CONTENT_TYPE, "application/jose")], jws).into_response(),
-        Err(error) => Refusal::from(error).into_response(),
+        Err(error) => Refusal::from(for_customers(error)).into_response(),
     }
+}
+
+/// What a customer is told when the service itself is at fault. What is wrong with its database or its token is for the
+/// vendor, and so is what to do about it; the vendor finds both in the log, under the code that is told.
+fn for_customers(error: Error) -> Error {
+    if status(error.code) != StatusCode::SERVICE_UNAVAILABLE {
+        return error;
+    }
+    tracing::error!(code = error.code.as_str(), error.what, error.next, "the service cannot answer");
+    Error::new(
+        Code::ServiceUnable,
+        format!("the vendor's activation service cannot answer for the moment ({} there)", error.code),
+        "try again later, or activate by telephone: nothing is used up, and what was asked already is not counted twice; \
+         if it lasts, tell the vendor",
+    )
 }

@@ -9,8 +9,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use quorate_core::identifier::quoted;
 use quorate_core::{Code, Error, Result};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use utoipa::IntoParams;
 use zeroize::Zeroizing;
 
 /// The sender, by the token.
@@ -68,16 +71,52 @@ impl FromRequestParts<Web> for Caller {
     }
 }
 
-/// The query of a request.
+/// The query of a request. What it may hold is what the description of the interface names.
 pub struct Asked<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequestParts<Web> for Asked<T> {
+impl<T: DeserializeOwned + IntoParams> FromRequestParts<Web> for Asked<T> {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, web: &Web) -> std::result::Result<Self, Refusal> {
-        let query = Query::<T>::from_request_parts(parts, web).await;
-        query.map(|Query(query)| Self(query)).map_err(|error| invalid("the query", &error.body_text()))
+    async fn from_request_parts(parts: &mut Parts, _: &Web) -> std::result::Result<Self, Refusal> {
+        let query = parts.uri.query().unwrap_or_default();
+        let known: Vec<String> =
+            T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect();
+        let mut given = BTreeSet::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !known.iter().any(|known| *known == name) {
+                let what = format!("the query has no parameter {}", quoted(&name));
+                let next = format!("its parameters are: {}", known.join(", "));
+                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, next)));
+            }
+            // Each by itself, so that the one that cannot be read is named.
+            let one = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
+            if let Err(error) = read::<T>(&one) {
+                let takes = takes(&error).unwrap_or("another value");
+                // What was given may be a product key in the wrong place, so it is not repeated.
+                let what = format!("the parameter {name} of the query takes {takes}");
+                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, COMPARE)));
+            }
+            if !given.insert(name.clone()) {
+                let what = format!("the query has the parameter {name} twice");
+                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, "give it once")));
+            }
+        }
+        read(query).map(Self).map_err(|error| invalid("the query", &error))
     }
+}
+
+fn read<T: DeserializeOwned>(query: &str) -> std::result::Result<T, String> {
+    let uri = format!("/?{query}").parse().map_err(|_| "it has no form of one".to_owned())?;
+    Query::try_from_uri(&uri).map(|Query(read)| read).map_err(|error| error.body_text())
+}
+
+/// What a parameter takes, by why it could not be read.
+fn takes(error: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    if says(&["invalid digit", "cannot parse integer", "number too"]) {
+        return Some("a number");
+    }
+    says(&["`true` or `false`"]).then_some("true or false")
 }
 
 /// What stands in the path of a request.

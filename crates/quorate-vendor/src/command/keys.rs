@@ -2,13 +2,14 @@
 
 use super::output::{self, Output};
 use crate::keys::{Issue, NewLimits};
+use crate::products::key_group;
 use crate::service::Service;
 use crate::store::activations::{Activation, ActivationFilter};
 use crate::store::customers::Customer;
 use crate::store::keys::KeyFilter;
 use crate::view::{ActivationView, CustomerView, KeyView, UsageView};
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use quorate_core::certificate::Role;
 use quorate_core::product_key::KeyId;
 use quorate_core::{Code, Error, Result, words};
@@ -67,7 +68,7 @@ pub enum KeyCommand {
         #[command(flatten)]
         key: KeyName,
         /// A host key: on how many machines.
-        #[arg(long, value_name = "N", required_unless_present_any = ["reactivations", "machines", "usual"])]
+        #[arg(long, value_name = "N")]
         hosts: Option<u32>,
         /// A host key: how often again on each.
         #[arg(long, value_name = "N")]
@@ -154,6 +155,10 @@ impl KeyCommand {
             }
             Self::List { group, customer, last_five, blocked } => {
                 let customer = customer.map(|name| service.customer_named(&name)).transpose()?;
+                if let Some(group) = group {
+                    key_group(&service.current()?.catalog, group)?;
+                }
+                let last_five = last_five.as_deref().map(last_five_of).transpose()?;
                 let mut filter = KeyFilter {
                     group,
                     customer: customer.map(|customer| customer.id),
@@ -196,6 +201,9 @@ impl KeyCommand {
             }
             Self::Limit { key, hosts, reactivations, machines, usual } => {
                 let id = key.id()?;
+                if !usual && hosts.or(reactivations).or(machines).is_none() {
+                    return Err(no_limit(id, service.usage(id)?.role));
+                }
                 let new = match usual {
                     true if service.usage(id)?.role == Some(Role::Host) => {
                         NewLimits { hosts: Some(None), reactivations: Some(None), machines: None }
@@ -212,21 +220,25 @@ impl KeyCommand {
                 output.say(&UsageView::from(&usage), || output::usage(&usage))
             }
             Self::Block(key) => {
+                let before = service.key(key.id()?)?.blocked;
                 let key = service.block_key(key.id()?)?;
-                output.say(&KeyView::from(&key), || {
-                    format!(
+                output.say(&KeyView::from(&key), || match before {
+                    Some(at) => format!("Product key {} is blocked since {at:.0}; nothing changed.", key.id),
+                    None => format!(
                         "Product key {} is blocked and activates nothing more; what it activated learns it at its next request.",
                         key.id
-                    )
+                    ),
                 })
             }
             Self::Unblock(key) => {
+                let before = service.key(key.id()?)?.blocked;
                 let key = service.unblock_key(key.id()?)?;
-                output.say(&KeyView::from(&key), || {
-                    format!(
+                output.say(&KeyView::from(&key), || match before {
+                    None => format!("Product key {} was not blocked; nothing changed.", key.id),
+                    Some(_) => format!(
                         "Product key {} is free again; hosts learn it from the next revocation list.",
                         key.id
-                    )
+                    ),
                 })
             }
             Self::Release { key, machine } => {
@@ -237,6 +249,35 @@ impl KeyCommand {
             }
         }
     }
+}
+
+/// Somebody may have typed the whole key, so what was typed is not repeated.
+fn last_five_of(typed: &str) -> Result<String> {
+    let last = typed.trim_start_matches('…');
+    if last.len() == 5 && last.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(last.to_ascii_uppercase());
+    }
+    Err(Error::new(
+        Code::RequestInvalid,
+        "--last-five was given something else than five letters and digits",
+        "give the last five characters of the key, as `quorate-vendor key list` shows them",
+    ))
+}
+
+/// Which limits there are goes by what the key activates.
+fn no_limit(id: KeyId, role: Option<Role>) -> Error {
+    let (kind, options) = match role {
+        Some(Role::Host) => {
+            ("activates hosts", "--hosts N, --reactivations N, or --usual for what its key group says")
+        }
+        Some(_) => ("activates machines", "--machines N, or --usual for what its key group says"),
+        None => ("is never counted", "none: limit the host key by which the machines are activated"),
+    };
+    Error::new(
+        Code::RequestInvalid,
+        format!("no limit is given for product key {id}, which {kind}"),
+        format!("its options are: {options}"),
+    )
 }
 
 fn issue<W: Write>(
@@ -265,9 +306,17 @@ fn issue<W: Write>(
     let mut file = NewFile::create(path, Access::Private)?;
     file.write(b"key-id,product-key\n")?;
     let progress = ProgressBar::new(issue.count.into()).with_style(
-        ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} keys, {per_sec}, {eta} left")
-            // The template is written here.
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template(
+            "{wide_bar} {human_pos} of {human_len} keys, {rate} a second, {eta} left",
+        )
+        .map(|style| {
+            style.with_key("rate", |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                // Keys are whole; a progress bar that can't be written is no loss.
+                let _ = write!(to, "{}", HumanCount(state.per_sec() as u64));
+            })
+        })
+        // The template is written here.
+        .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let issued = service.issue_keys(issue, &mut |keys| {
         let mut rows = csv::Writer::from_writer(Vec::new());
@@ -287,7 +336,8 @@ fn issue<W: Write>(
     file.finish()?;
     let (count, path) = (issue.count, path.display().to_string());
     output.say(&serde_json::json!({ "count": count, "file": path }), || {
-        format!("{count} keys are in {path}, and nowhere else.")
+        let are = if count == 1 { "is" } else { "are" };
+        format!("{} {are} in {path}, and nowhere else.", words::counted(count, "key"))
     })
 }
 

@@ -6,7 +6,7 @@ use super::output::Output;
 use crate::backup;
 use crate::service::Service;
 use clap::Subcommand;
-use quorate_core::Result;
+use quorate_core::{Result, words};
 use quorate_edge::clock::Clock;
 use quorate_edge::sql::Location;
 use std::io::Write;
@@ -65,7 +65,8 @@ impl Safekeeping {
                 service.authority().check()?;
                 let entries = service.verify_audit(None)?.map_or(0, |last| last.number);
                 output.say(&serde_json::json!({ "sound": true, "audit-entries": entries }), || {
-                    format!("The database is sound, and the audit log of {entries} entries is whole.")
+                    let entries = words::counted(entries, "entry");
+                    format!("The database is sound, and the audit log of {entries} is whole.")
                 })
             }
         }

@@ -44,9 +44,14 @@ impl TokenCommand {
             }
             Self::List => output.list::<_, TokenView>("tokens", &service.tokens()?, line),
             Self::Revoke { id } => {
+                let before = service.tokens()?.into_iter().find(|token| token.id == id);
                 let record = service.revoke_token(id)?;
-                output
-                    .say(&TokenView::from(&record), || format!("Token {id} ({}) is taken back.", record.name))
+                output.say(&TokenView::from(&record), || match before.and_then(|before| before.revoked) {
+                    Some(at) => {
+                        format!("Token {id} ({}) was taken back {at:.0}; nothing changed.", record.name)
+                    }
+                    None => format!("Token {id} ({}) is taken back.", record.name),
+                })
             }
         }
     }

@@ -29,6 +29,14 @@ fn the_audit_log_shows_who_did_what_and_what_was_changed_since() {
         assert_eq!((last.number, &last.hash), (4, &entries[0].hash));
         service.verify_audit(Some(&entries[2].hash.to_uppercase())).unwrap();
 
+        for no_hash in ["zz", "", &entries[2].hash[1..], &entries[2].hash.replace('0', "g")] {
+            refused(
+                service.verify_audit(Some(no_hash)),
+                Code::RequestInvalid,
+                "what was given is not a hash of the audit log: one has 64 digits from 0 to 9 and a to f",
+            );
+        }
+
         place.let_the_audit_log_be_changed();
         let broken = |meddling: &str, repair: &str, what: &str| {
             place.meddle(meddling);

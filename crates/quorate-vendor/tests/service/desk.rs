@@ -187,7 +187,7 @@ fn what_was_revoked_is_not_given_again() {
         refused(
             confirm(),
             Code::ReactivationsUsedUp,
-            "product key 00096-000-000001 was activated again 1 times on this host; 1 are allowed",
+            "product key 00096-000-000001 was activated again 1 time on this host; 1 is allowed",
         );
         // A refusal has spent no slot; the last one is spent then, and no other is left.
         service.limit_key(key.id(), &again(9)).unwrap();

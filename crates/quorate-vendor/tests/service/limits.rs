@@ -42,7 +42,7 @@ fn limits_are_the_groups_or_the_keys_own() {
         refused(
             activate_host(&service, &host, 2),
             Code::HostsUsedUp,
-            "product key 00096-000-000001 is activated on 1 host; 1 are allowed",
+            "product key 00096-000-000001 is activated on 1 host; 1 is allowed",
         );
         refused(
             activate_host(&service, &host, 1),
