@@ -185,34 +185,30 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
     needed: &[&str],
     wanted: &[&str],
 ) -> Result<Rows<T>> {
-    let unclosed = unclosed_quote(csv);
-    // What stands behind a quote that is not closed would be one field.
-    let whole = unclosed.map_or(csv, |(_, record)| csv.get(..record).unwrap_or_default());
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(whole);
-    let headers = reader.byte_headers().cloned().map_err(|error| {
-        Error::new(
-            Code::DocumentInvalid,
-            format!("{file} cannot be read: {error}"),
-            "give a CSV file in UTF-8",
-        )
-    })?;
-    let (mut read, mut bad) = (Vec::new(), Vec::new());
-    if let Some((line, _)) = unclosed {
-        bad.push((line, "the quote that opens here is not closed".to_owned()));
-    }
-    if unclosed.is_none_or(|(_, record)| record > 0) {
-        check_columns(&headers, file, needed, wanted)?;
-    }
+    let ended = [csv, b"\n", LAST_ROW, b"\n"].concat();
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_reader(ended.as_slice());
+    let at = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
+    let (mut rows, mut bad) = (Vec::new(), Vec::new());
     for record in reader.byte_records() {
-        let at = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                bad.push((at(error.position()), reason(&error)));
-                continue;
-            }
-        };
-        let line = at(record.position());
+        match record {
+            Ok(record) => rows.push((at(record.position()), record)),
+            Err(error) => bad.push((at(error.position()), reason(&error))),
+        }
+    }
+    if let Some((line, last)) = rows.pop()
+        && (last.len(), last.get(0)) != (1, Some(LAST_ROW))
+    {
+        bad.push((line, "a quote that opens here is not closed".to_owned()));
+    }
+    let mut rows = rows.into_iter();
+    let headers = rows.next().map(|(_, headers)| headers).unwrap_or_default();
+    check_columns(&headers, file, needed, wanted)?;
+    let mut read = Vec::new();
+    for (line, record) in rows {
         if record.iter().any(|field| std::str::from_utf8(field).is_err()) {
             bad.push((line, "it is not UTF-8".to_owned()));
             continue;
@@ -239,28 +235,6 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
         )),
         false => Ok(Rows { read, bad }),
     }
-}
-
-/// The line of a quote that is not closed, and where the row with it begins.
-fn unclosed_quote(csv: &[u8]) -> Option<(u64, usize)> {
-    let (mut line, mut record, mut opened) = (1, 0, None);
-    let mut field_begins = true;
-    for (at, byte) in csv.iter().enumerate() {
-        match byte {
-            // Doubled within a field, it closes and opens again.
-            b'"' if opened.is_some() => opened = None,
-            b'"' if field_begins || at > 0 && csv.get(at - 1) == Some(&b'"') => opened = Some(line),
-            _ => {}
-        }
-        field_begins = matches!(byte, b',' | b'\n' | b'\r');
-        if *byte == b'\n' {
-            line += 1;
-            if opened.is_none() {
-                record = at + 1;
-            }
-        }
-    }
-    opened.map(|line| (line, record))
 }
 
 fn check_columns(headers: &csv::ByteRecord, file: &str, needed: &[&str], wanted: &[&str]) -> Result<()> {
@@ -313,6 +287,8 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
     ))
 }
 
+/// Behind the last row of a file: where a quote is not closed, it is a part of that row, and no row of its own.
+const LAST_ROW: &[u8] = b"end of the file";
 /// A product key has 25 characters.
 const LONGEST_COLUMN: usize = 20;
 const LONGEST_NOTE: usize = 2_000;

@@ -88,7 +88,7 @@ fn a_file_of_customers_is_taken_whole_or_not_at_all() {
         );
         refused(
             b"name,note\nNorthwind\n\"fine\",\"and\nnot closed,\nTailspin,\n",
-            "nothing of new.csv was taken: line 2: it has 1 field, not 2; line 3: the quote that opens here is not closed",
+            "nothing of new.csv was taken: line 2: it has 1 field, not 2; line 3: a quote that opens here is not closed",
         );
         refused(
             b"name,note\n\"Northwind,\nTailspin,\"quoted \"\"here\"\"\"\n,\n",
