@@ -38,6 +38,7 @@ fn what_is_printed_is_what_is_documented() {
     let installed = terminal.run(&format!("quorate-host ipk {key} --pack office.pack"));
     assert!(installed.starts_with("Installed"), "{installed}");
     let shown = terminal.run("quorate-host dti");
+    assert_eq!(run("inquire", shown.lines().nth(1).unwrap())["cost"], "host");
     assert_eq!(run("confirm", shown.lines().nth(1).unwrap())["usage"]["activated"], 1);
     let shown = run("key show", "00096-000-000001");
     let activation = &shown["activations"][0];
