@@ -18,6 +18,8 @@ if (form) {
     const label = input.closest('label');
     const says = label.querySelector('output');
     input.addEventListener('input', () => {
+      // What was looked up is another Installation ID from now on.
+      document.getElementById('card')?.remove();
       let digits = input.value.replace(/\D/g, '');
       // Somebody may paste the whole ID into one field.
       const rest = digits.slice(6);

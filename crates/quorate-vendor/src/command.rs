@@ -10,18 +10,20 @@ mod webhooks;
 
 use crate::authority::Directories;
 use crate::config::Config;
-use crate::phone::at_desk;
+use crate::phone::for_vendor;
 use crate::products;
 use crate::revocation::RevokedHost;
 use crate::service::{self, Service, Vendor};
 use crate::token::TokenPlace;
-use crate::view::{AuditView, CatalogView, ConfirmedView, DifferenceView, InquiryView, UsageView};
+use crate::view::{
+    AuditView, CatalogView, ConfirmedView, DifferenceView, InquiryView, RevokedHostView, UsageView,
+};
 use clap::{Parser, Subcommand};
 use keys::{CustomerCommand, KeyCommand, KeyName};
 use output::Output;
 use quorate_core::identifier::VendorId;
 use quorate_core::installation_id::InstallationId;
-use quorate_core::{Result, words};
+use quorate_core::{Error, Result, words};
 use quorate_edge::clock::Clock;
 use quorate_edge::command_line::help_files::{self, HelpFiles, Manual};
 use quorate_edge::command_line::slash_forms::QUORATE_VENDOR;
@@ -326,7 +328,7 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         }
         Command::Pack { key, out: file, slots } => {
             let (key, service) = (key.id()?, open()?);
-            let pack = service.pack(key, slots).map_err(at_desk)?;
+            let pack = service.pack(key, slots).map_err(for_vendor)?;
             files::write(&file, pack.as_bytes(), Access::Private)?;
             let usage = service.usage(key)?;
             output.say(&UsageView::from(&usage), || {
@@ -340,17 +342,19 @@ fn run(arguments: Arguments, clock: &Clock, out: &mut impl Write) -> Result<()> 
         Command::Inquire { installation_id } => {
             let installation_id: InstallationId = installation_id.concat().parse()?;
             let inquiry = open()?.inquire(&installation_id)?;
-            let mut lines = output::usage(&inquiry.usage);
-            lines += &match (inquiry.cost_said(), &inquiry.cost) {
-                (Some(cost), _) => format!("\nWould cost:    {cost}"),
-                (None, Err(error)) => format!("\nWould be refused, {}: {}", error.code, error.what),
-                (None, Ok(_)) => String::new(),
+            let usage = output::usage(&inquiry.usage);
+            let verdict = match &inquiry.cost {
+                Ok(cost) => format!("Would cost:    {}", cost.said(&inquiry.usage)),
+                Err(error) => {
+                    let Error { code, what, next } = for_vendor(error.clone());
+                    format!("Would be refused, {code}: {what}\nnext: {next}")
+                }
             };
-            output.say(&InquiryView::from(inquiry), || lines)
+            output.say(&InquiryView::from(inquiry), || format!("{usage}\n{verdict}"))
         }
         Command::Confirm { installation_id } => {
             let installation_id: InstallationId = installation_id.concat().parse()?;
-            let confirmed = open()?.confirm(&installation_id).map_err(at_desk)?;
+            let confirmed = open()?.confirm(&installation_id).map_err(for_vendor)?;
             let confirmation_id = confirmed.confirmation_id.to_string();
             output.say(&ConfirmedView::from(&confirmed), || {
                 let groups = ('A'..).zip(confirmation_id.split('-'));
@@ -422,15 +426,18 @@ fn certificate<W: Write>(
     service: &Service,
     output: &mut Output<'_, W>,
 ) -> Result<()> {
-    let host = match &command {
-        CertificateCommand::Revoke { certificate } => Some(service.revoke_certificate(certificate)?),
-        CertificateCommand::List => None,
-    };
-    let revoked = service.revoked_certificates()?;
-    output.say(&serde_json::json!({ "revoked": revoked }), || match &host {
-        Some(host) => revoked_host(host),
-        None => Vec::from_iter(revoked.iter().map(String::as_str)).join("\n"),
-    })
+    match command {
+        CertificateCommand::Revoke { certificate } => {
+            let host = service.revoke_certificate(&certificate)?;
+            output.say(&RevokedHostView::from(&host), || revoked_host(&host))
+        }
+        CertificateCommand::List => {
+            let revoked = service.revoked_certificates()?;
+            output.say(&serde_json::json!({ "revoked": revoked }), || {
+                Vec::from_iter(revoked.iter().map(String::as_str)).join("\n")
+            })
+        }
+    }
 }
 
 fn revoked_host(host: &RevokedHost) -> String {
@@ -444,11 +451,11 @@ fn revoked_host(host: &RevokedHost) -> String {
     };
     let then = match newer {
         Some(newer) => format!(
-            "It has a newer one, {newer}, and goes on with that.\n\
+            "The host has a newer one, {newer}, and goes on with that.\n\
              next: quorate-vendor certificate revoke {newer}, if that is to end as well"
         ),
         None => {
-            "It answers nobody once it has the next revocation list, and no client that has seen that list \
+            "The host answers nobody once it has the next revocation list, and no client that has seen that list \
                  believes it."
                 .to_owned()
         }

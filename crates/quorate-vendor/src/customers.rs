@@ -185,7 +185,7 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
     needed: &[&str],
     wanted: &[&str],
 ) -> Result<Rows<T>> {
-    let ended = [csv, b"\n", LAST_ROW, b"\n"].concat();
+    let ended = [csv, b"\n", LAST_ROW, b",\n"].concat();
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .trim(csv::Trim::All)
@@ -200,7 +200,7 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
         }
     }
     if let Some((line, last)) = rows.pop()
-        && (last.len(), last.get(0)) != (1, Some(LAST_ROW))
+        && (last.len(), last.get(0)) != (2, Some(LAST_ROW))
     {
         bad.push((line, "a quote that opens here is not closed".to_owned()));
     }
@@ -287,7 +287,8 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
     ))
 }
 
-/// Behind the last row of a file: where a quote is not closed, it is a part of that row, and no row of its own.
+/// With a comma behind the last row of a file: where a quote is not closed, both are part of one field of that row, and no
+/// row of two.
 const LAST_ROW: &[u8] = b"end of the file";
 /// A product key has 25 characters.
 const LONGEST_COLUMN: usize = 20;

@@ -57,26 +57,22 @@ pub enum Cost {
     Machine,
 }
 
-impl Inquiry {
-    /// What a Confirmation ID would cost, as a sentence without its stop.
-    pub fn cost_said(&self) -> Option<String> {
-        let usage = &self.usage;
-        let called = if usage.role == Some(Role::Host) { "host" } else { "machine" };
-        let said = match self.cost.as_ref().ok()? {
+impl Cost {
+    /// What it is for a key that is used up so far, as a sentence without its stop.
+    pub fn said(self, usage: &Usage) -> String {
+        match self {
             Cost::Nothing => "nothing: the same Confirmation ID comes again".to_owned(),
             Cost::Reactivation { number, allowed } => {
                 format!("re-activation {number} of {allowed} on this host")
             }
-            Cost::Slot => "no activation: this machine counts already".to_owned(),
-            Cost::Machine => {
-                format!(
-                    "one more {called}: the key is then activated on {} of {}",
-                    usage.machines + 1,
-                    usage.allowed
-                )
-            }
-        };
-        Some(said)
+            Cost::Slot => "a slot of the license pack: this machine counts already".to_owned(),
+            Cost::Machine => format!(
+                "one more {}: the key is then activated on {} of {}",
+                usage.called(),
+                usage.machines + 1,
+                usage.allowed
+            ),
+        }
     }
 }
 
@@ -191,7 +187,7 @@ impl Service {
 }
 
 /// A refusal as the vendor's own people read it: "ask the vendor" is no advice to them.
-pub(crate) fn at_desk(error: Error) -> Error {
+pub(crate) fn for_vendor(error: Error) -> Error {
     let next = match error.code {
         Code::HostsUsedUp => "release a host that is gone, raise the key's limit, or issue another key",
         Code::MachinesUsedUp => "release a machine that is gone, raise the key's limit, or issue another key",

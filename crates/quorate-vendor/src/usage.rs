@@ -33,6 +33,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What it is activated on is called: a host or a machine.
+    pub(crate) fn called(&self) -> &'static str {
+        if self.role == Some(Role::Host) { "host" } else { "machine" }
+    }
+
     /// On how many more it may be activated.
     pub fn left(&self) -> u32 {
         self.allowed.saturating_sub(self.machines)
@@ -52,7 +57,8 @@ impl Usage {
 
     /// What whoever serves the customer should know before it is too late.
     pub fn warning(&self) -> Option<String> {
-        let called = if self.role? == Role::Host { "host" } else { "machine" };
+        self.role?;
+        let called = self.called();
         if self.key.blocked.is_some() {
             return Some("this key is blocked".to_owned());
         }

@@ -1,7 +1,8 @@
 //! What is said of keys, customers and activations: the same JSON from the commands and from the API.
 
 use crate::access::Scope;
-use crate::phone::{Confirmed, Cost, Inquiry, at_desk};
+use crate::phone::{Confirmed, Cost, Inquiry, for_vendor};
+use crate::revocation::RevokedHost;
 use crate::store::accounts::AccountRecord;
 use crate::store::activations::{Activation, Standing};
 use crate::store::customers::Customer;
@@ -200,6 +201,27 @@ impl From<Activation> for ActivationView {
     }
 }
 
+/// A host of which a certificate was revoked.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RevokedHostView {
+    /// The key by which it was activated.
+    pub key: String,
+    /// The beginning of its hardware id.
+    pub machine: String,
+    /// The serial numbers that are revoked since this request, the oldest first; none when all were before.
+    pub revoked: Vec<String>,
+    /// A newer certificate of the host, which is good still; null when there is none.
+    pub newer: Option<String>,
+}
+
+impl From<&RevokedHost> for RevokedHostView {
+    fn from(host: &RevokedHost) -> Self {
+        let RevokedHost { key, machine, revoked, newer } = host.clone();
+        Self { key: key.to_string(), machine: machine.to_string(), revoked, newer }
+    }
+}
+
 /// What the phone desk tells the caller.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -247,14 +269,13 @@ pub struct RefusalView {
 
 impl From<Inquiry> for InquiryView {
     fn from(inquiry: Inquiry) -> Self {
-        let host = inquiry.usage.role == Some(Role::Host);
         let (cost, refusal) = match inquiry.cost {
             Ok(Cost::Nothing) => (Some("nothing"), None),
             Ok(Cost::Reactivation { .. }) => (Some("re-activation"), None),
             Ok(Cost::Slot) => (Some("slot"), None),
-            Ok(Cost::Machine) => (Some(if host { "host" } else { "machine" }), None),
+            Ok(Cost::Machine) => (Some(inquiry.usage.called()), None),
             Err(error) => {
-                let Error { code, what, next, .. } = at_desk(error);
+                let Error { code, what, next, .. } = for_vendor(error);
                 (None, Some(RefusalView { code: code.as_str().to_owned(), detail: what, next }))
             }
         };

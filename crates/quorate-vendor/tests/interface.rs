@@ -295,7 +295,12 @@ fn the_desk_confirms_and_makes_packs() {
         let keys = Program::new(web, place, &[Scope::Keys]);
         let certificate = &activations["activations"][0]["certificate"];
         let revoked = keys.post("/v1/revoked-certificates", json!({"certificate": certificate})).await;
-        assert_eq!(revoked, json!({"certificates": [certificate]}));
+        let machine = &activations["activations"][0]["machine"];
+        let host =
+            json!({"key": "00096-000-000001", "machine": machine, "revoked": [certificate], "newer": null});
+        assert_eq!(revoked, host);
+        let listed = Program::new(web, place, &[Scope::Read]).get("/v1/revoked-certificates").await;
+        assert_eq!(listed, json!({"certificates": [certificate]}));
         let released = json!({"machine": activations["activations"][0]["machine"]});
         let usage = keys.post("/v1/keys/00096-000-000001/released-machines", released).await;
         assert_eq!(usage["activated"], json!(0));

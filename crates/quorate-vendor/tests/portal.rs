@@ -89,6 +89,19 @@ fn an_admin_issues_limits_and_blocks() {
         browser.shows("p.warning", "this key is blocked").await;
         browser.click("nav a[href='/revocation']").await;
         browser.shows("main", "00097-000-000001").await;
+        // What cannot be undone is not done by the key that ends a line.
+        browser.fill("input[name=certificate]", "0123").await;
+        let form = "document.querySelector('main form')";
+        browser
+            .script(&format!(
+                "window.sent = false; {form}.addEventListener('submit', () => {{ window.sent = true; }})"
+            ))
+            .await;
+        browser.keys(Key::Enter).await;
+        assert_eq!(browser.script("return window.sent").await, serde_json::json!(false));
+        browser.click("form[action='/revocation'] summary").await;
+        browser.click("form[action='/revocation'] details button").await;
+        browser.shows(".error", "Q408").await;
 
         // A public key has a page as well, with nothing on it that would do nothing.
         let public = place.ask(|service| {
@@ -230,7 +243,7 @@ fn a_support_agent_confirms_by_keyboard() {
         }
         browser.keys(Key::Enter).await;
         browser.shows("#looked", "No Confirmation ID").await;
-        browser.shows(".error", "is activated on 1 host; 1 are allowed").await;
+        browser.shows(".error", "is activated on 1 host; 1 is allowed").await;
         browser
             .shows(".error", "Next: release a host that is gone, raise the key's limit, or issue another key")
             .await;
@@ -241,7 +254,11 @@ fn a_support_agent_confirms_by_keyboard() {
             kept.push(field.value().await.unwrap().unwrap());
         }
         assert_eq!(kept.join("-"), other);
-        browser.click("dl a").await;
+        let link = browser.find("dl a").await.attr("href").await.unwrap().unwrap();
+        // When a group is typed over, what was looked up is another Installation ID.
+        browser.keys("1").await;
+        assert!(browser.driver.find_all(By::Css("#card")).await.unwrap().is_empty());
+        browser.go(&web.url(&link)).await;
         browser.shows("h1", &key.id().to_string()).await;
     });
 }
@@ -541,7 +558,7 @@ fn what_was_typed_is_not_lost() {
                 "/keys",
                 &[("group", "97"), ("count", "7"), ("customer", "Contoso"), ("once", "1")],
                 "Q407",
-                &["value=\"97\" selected", "value=\"7\"", "value=\"Contoso\""],
+                &["value=\"97\" selected", "value=\"7\"", "value=\"Contoso\"", "name=\"once\" value=\"1\""],
             ),
             (
                 &format!("{host}/limit"),

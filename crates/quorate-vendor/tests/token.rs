@@ -250,7 +250,8 @@ fn a_service_that_runs_survives_its_token() {
 
     let fails = |code: &str| {
         let (status, body) = pack(6);
-        assert!(status == 503 && body.contains(code), "{status} {body}");
+        let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, problem["code"].as_str()), (503, Some(code)), "{body}");
     };
     let (there, away) = (machine.at("tokens"), machine.at("away"));
     std::fs::rename(&there, &away).unwrap();

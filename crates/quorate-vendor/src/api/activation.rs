@@ -77,7 +77,7 @@ async fn activated<A: Serialize + Send + 'static>(
     )
 )]
 pub async fn catalog(State(web): State<Web>) -> Response {
-    document(web.ask(|service| service.catalog_jws()).await)
+    document(web.ask(|service| service.catalog_jws()).await.map_err(for_customers))
 }
 
 /// The newest signed revocation list
@@ -90,14 +90,14 @@ pub async fn catalog(State(web): State<Web>) -> Response {
     )
 )]
 pub async fn revocations(State(web): State<Web>) -> Response {
-    document(web.ask(|service| service.revocations_jws()).await)
+    document(web.ask(|service| service.revocations_jws()).await.map_err(for_customers))
 }
 
 /// A signed document as it is.
 pub fn document(jws: Result<String>) -> Response {
     match jws {
         Ok(jws) => ([(header::CONTENT_TYPE, "application/jose")], jws).into_response(),
-        Err(error) => Refusal::from(for_customers(error)).into_response(),
+        Err(error) => Refusal::from(error).into_response(),
     }
 }
 
@@ -111,7 +111,6 @@ fn for_customers(error: Error) -> Error {
     Error::new(
         Code::ServiceUnable,
         format!("the vendor's activation service cannot answer for the moment ({} there)", error.code),
-        "try again later, or activate by telephone: nothing is used up, and what was asked already is not counted twice; \
-         if it lasts, tell the vendor",
+        "try again later: nothing is used up, and what was asked already is not counted twice; if it lasts, tell the vendor",
     )
 }

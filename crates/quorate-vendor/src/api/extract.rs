@@ -9,7 +9,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use quorate_core::identifier::quoted;
 use quorate_core::{Code, Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
@@ -84,14 +83,14 @@ impl<T: DeserializeOwned + IntoParams> FromRequestParts<Web> for Asked<T> {
         let mut given = BTreeSet::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.iter().any(|known| *known == name) {
-                let what = format!("the query has no parameter {}", quoted(&name));
+                let what = format!("the query has no parameter {}", shown(&name));
                 let next = format!("its parameters are: {}", known.join(", "));
                 return Err(Refusal::from(Error::new(Code::RequestInvalid, what, next)));
             }
             // Each by itself, so that the one that cannot be read is named.
             let one = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
             if let Err(error) = read::<T>(&one) {
-                let takes = takes(&error).unwrap_or("another value");
+                let takes = takes(&error).unwrap_or("a value of another form");
                 // What was given may be a product key in the wrong place, so it is not repeated.
                 let what = format!("the parameter {name} of the query takes {takes}");
                 return Err(Refusal::from(Error::new(Code::RequestInvalid, what, COMPARE)));
@@ -184,4 +183,14 @@ fn invalid(what: &str, why: &str) -> Refusal {
     Refusal::from(Error::new(Code::RequestInvalid, format!("{what} cannot be read: {why}"), COMPARE))
 }
 
+/// What is long may be a product key in the wrong place, so it is not repeated.
+fn shown(name: &str) -> String {
+    match name.chars().count() {
+        0..=LONGEST_PARAMETER => format!("{name:?}"),
+        length => format!("of {length} characters"),
+    }
+}
+
+/// A product key has 25 characters.
+const LONGEST_PARAMETER: usize = 20;
 const COMPARE: &str = "compare it with the description of the interface (GET /openapi.json)";

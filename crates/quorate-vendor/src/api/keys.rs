@@ -6,7 +6,7 @@ use super::schema::{self, limit};
 use super::{Answer, Refusal, Web};
 use crate::access::Scope;
 use crate::keys::{Issue, IssuedKey, NewLimits};
-use crate::phone::at_desk;
+use crate::phone::for_vendor;
 use crate::service::Service;
 use crate::store::keys::KeyFilter;
 use crate::view::{ConfirmedView, InquiryView, KeyView, UsageView};
@@ -286,7 +286,7 @@ pub async fn pack(
         .into_response();
     }
     let pack = caller.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await;
-    document(pack.map_err(at_desk))
+    document(pack.map_err(for_vendor))
 }
 
 /// Stop counting a machine
@@ -356,5 +356,5 @@ pub async fn confirm(
     let confirmed: Result<_> =
         caller.ask(&web, Scope::Desk, move |service| service.confirm(&installation_id)).await;
     web.count_confirmation("desk", &confirmed);
-    Ok(Json(ConfirmedView::from(&confirmed.map_err(at_desk)?)))
+    Ok(Json(ConfirmedView::from(&confirmed.map_err(for_vendor)?)))
 }

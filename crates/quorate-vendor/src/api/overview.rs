@@ -6,7 +6,7 @@ use super::{Answer, Web};
 use crate::access::Scope;
 use crate::service::Service;
 use crate::store::activations::ActivationFilter;
-use crate::view::{ActivationView, AuditView};
+use crate::view::{ActivationView, AuditView, RevokedHostView};
 use axum::Json;
 use axum::extract::State;
 use quorate_core::{Code, Error, Timestamp};
@@ -113,20 +113,23 @@ pub async fn revoked(web: State<Web>, caller: Caller) -> Answer<Revoked> {
 }
 
 /// Revoke the certificate of one host
+///
+/// Those that the host had of the key before are revoked with it; a newer one is not.
 #[utoipa::path(
     post, path = "/v1/revoked-certificates", tag = "overview", security(("token" = [])), request_body = Certificate,
     responses(
-        (status = 200, body = Revoked),
+        (status = 200, body = RevokedHostView),
         (status = "4XX", body = schema::Problem, content_type = "application/problem+json"),
         (status = "5XX", body = schema::Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn revoke(web: State<Web>, caller: Caller, Sent(sent, _): Sent<Certificate>) -> Answer<Revoked> {
-    let question = move |service: &Service| {
-        service.revoke_certificate(&sent.certificate)?;
-        service.revoked_certificates()
-    };
-    Ok(Json(Revoked { certificates: caller.ask(&web, Scope::Keys, question).await? }))
+pub async fn revoke(
+    web: State<Web>,
+    caller: Caller,
+    Sent(sent, _): Sent<Certificate>,
+) -> Answer<RevokedHostView> {
+    let question = move |service: &Service| service.revoke_certificate(&sent.certificate);
+    Ok(Json(RevokedHostView::from(&caller.ask(&web, Scope::Keys, question).await?)))
 }
 
 /// The audit log

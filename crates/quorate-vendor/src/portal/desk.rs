@@ -6,7 +6,7 @@ use super::{Frame, Page, UsageView, pack_file, page, page_with, status_of};
 use crate::access::Scope;
 use crate::api::Web;
 use crate::keys::known_key;
-use crate::phone;
+use crate::phone::{self, Inquiry};
 use crate::service::Service;
 use crate::store::keys::KeyFilter;
 use crate::view::CustomerView;
@@ -75,9 +75,18 @@ pub async fn look(State(web): State<Web>, posted: Posted<Typed>) -> Page {
         Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::inquire).await,
         Err(error) => Err(error),
     };
+    // Who is refused here asks for no Confirmation ID; he is counted as one who did.
+    let refused = match &inquiry {
+        Ok(Inquiry { cost: Err(error), .. }) | Err(error) => Some(error.clone()),
+        Ok(_) => None,
+    };
+    if let Some(error) = refused {
+        web.count_confirmation(by(&visitor), &Err::<(), _>(error));
+    }
     match inquiry {
         Ok(inquiry) => {
-            let (usage, cost) = (UsageView::from(&inquiry.usage), inquiry.cost_said());
+            let (usage, cost) = (UsageView::from(&inquiry.usage), inquiry.cost.as_ref().ok());
+            let cost = cost.map(|cost| cost.said(&inquiry.usage));
             let error = inquiry.cost.err().map(|error| read_by(&visitor, error));
             desk(&web, &visitor, typed, error, Some(Looked { usage, cost }))
         }
@@ -107,8 +116,7 @@ pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
         Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::confirm).await,
         Err(error) => Err(error),
     };
-    let by = if visitor.signed_in.account.customer.is_none() { "desk" } else { "customer" };
-    web.count_confirmation(by, &confirmed);
+    web.count_confirmation(by(&visitor), &confirmed);
     let confirmed = match confirmed {
         Ok(confirmed) => confirmed,
         // It may have changed since it was looked at.
@@ -126,6 +134,11 @@ pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     let usage = UsageView::from(&confirmed.usage);
     let frame = Frame::of(&visitor, &web, "/desk");
     page(&ConfirmedPage { frame, confirmation_id, groups, usage, qr })
+}
+
+/// As the metrics name it.
+fn by(visitor: &Visitor) -> &'static str {
+    if visitor.signed_in.account.customer.is_none() { "desk" } else { "customer" }
 }
 
 /// Asks the vendor's desk for anybody, the customer's own for its keys alone.
@@ -148,10 +161,11 @@ async fn at_desk<T: Send + 'static>(
     answer.map_err(|error| read_by(visitor, error))
 }
 
-/// A refusal for whoever reads it: the vendor's people can do what a customer can only ask for, but for a pack.
+/// A refusal for whoever reads it: the vendor's people can do what a customer can only ask for. A pack, a customer can get
+/// by itself.
 fn read_by(visitor: &Visitor, error: Error) -> Error {
     match visitor.signed_in.account.customer {
-        None => phone::at_desk(error),
+        None => phone::for_vendor(error),
         Some(_) if error.code == Code::SlotsUsedUp => Error {
             next: "download the key's license pack on the page Keys, and confirm again; the machine needs that newer pack"
                 .to_owned(),
@@ -194,6 +208,8 @@ struct My {
     frame: Frame,
     customer: CustomerView,
     last_five: String,
+    /// Whether there are so many keys that one is looked for.
+    search: bool,
     usages: Vec<UsageView>,
     /// How many keys are found, on this page and others.
     found: u64,
@@ -208,13 +224,18 @@ pub async fn my(State(web): State<Web>, visitor: Visitor, Asked(wanted): Asked<F
         .ask_own(&web, move |service, customer| {
             let all = KeyFilter { partial, ..KeyFilter::of_customer(customer) };
             let found = service.count_keys(&all)?;
-            Ok((service.customer(customer)?, service.usages_of(&KeyFilter { after, ..all }, MOST)?, found))
+            Ok((
+                service.customer(customer)?,
+                service.usages_of(&KeyFilter { after, ..all }, MOST + 1)?,
+                found,
+            ))
         })
         .await?;
-    let next = usages.last().filter(|_| usages.len() == MOST as usize).map(|last| last.key.id.to_string());
-    let usages = usages.iter().map(UsageView::from).collect();
-    let frame = Frame::of(&visitor, &web, "/my");
-    page(&My { frame, customer: customer.into(), last_five, usages, found, next })
+    let more = usages.len() > MOST as usize;
+    let usages: Vec<UsageView> = usages.iter().take(MOST as usize).map(UsageView::from).collect();
+    let next = usages.last().filter(|_| more).map(|last| last.key.id.clone());
+    let (frame, search) = (Frame::of(&visitor, &web, "/my"), found > MOST.into() || !last_five.is_empty());
+    page(&My { frame, customer: customer.into(), last_five, search, usages, found, next })
 }
 
 pub async fn my_pack(State(web): State<Web>, Named(id): Named<KeyId>, posted: Posted<Nothing>) -> Page {

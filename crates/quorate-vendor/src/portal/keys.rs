@@ -7,7 +7,7 @@ use crate::access::Scope;
 use crate::api::Web;
 use crate::keys::{Issue, IssuedKey, KeyChange, NewLimits};
 use crate::once::Once;
-use crate::phone::at_desk;
+use crate::phone::for_vendor;
 use crate::service::Service;
 use crate::store::activations::ActivationFilter;
 use crate::store::keys::KeyFilter;
@@ -194,7 +194,10 @@ async fn keys_page(
         .await?;
     let next = keys.last().filter(|_| keys.len() == ROWS as usize).map(|key| next(&wanted, key.id));
     let keys = keys.iter().map(KeyView::from).collect();
-    let once = random::nonce().0.to_string();
+    // After a failure that may have come after the keys were issued, they are the same when it is sent again.
+    let used = error.as_ref().is_some_and(|error| error.code == Code::IdempotencyKeyReused);
+    let once = Some(typed.once.clone()).filter(|once| !once.is_empty() && !used);
+    let once = once.unwrap_or_else(|| random::nonce().0.to_string());
     let (frame, status) = (Frame::of(visitor, web, "/keys"), status_of(error.as_ref()));
     page_with(status, &Keys { frame, wanted, groups, keys, next, once, error, typed })
 }
@@ -303,11 +306,11 @@ async fn key_page(
     let (usage, activations) = visitor
         .ask(web, Scope::Read, move |service| {
             let filter = ActivationFilter { key: Some(id), ..ActivationFilter::default() };
-            Ok((service.usage(id)?, service.activations(&filter, ROWS)?))
+            Ok((service.usage(id)?, service.activations(&filter, ROWS + 1)?))
         })
         .await?;
-    let more = activations.len() == ROWS as usize;
-    let activations = activations.into_iter().map(ActivationView::from).collect();
+    let more = activations.len() > ROWS as usize;
+    let activations = activations.into_iter().take(ROWS as usize).map(ActivationView::from).collect();
     let usage = UsageView::from(&usage);
     let mut forms = KeyForms::of(&usage.key);
     typed(&mut forms);
@@ -327,7 +330,7 @@ pub async fn pack(State(web): State<Web>, Named(id): Named<KeyId>, posted: Poste
         return Err(Error::new(Code::RequestInvalid, what, "ask for 1 to 1000").into());
     }
     let pack = posted.visitor.ask(&web, Scope::Desk, move |service| service.pack(id, slots)).await;
-    let pack = pack.map_err(at_desk)?;
+    let pack = pack.map_err(for_vendor)?;
     Ok(pack_file(&id.to_string(), pack))
 }
 

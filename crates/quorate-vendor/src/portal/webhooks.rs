@@ -2,7 +2,7 @@
 
 use super::address::Named;
 use super::session::{Nothing, Posted, Visitor};
-use super::{Frame, Page, filters, page, page_with};
+use super::{Frame, Page, filters, page, page_with, status_of};
 use crate::access::Scope;
 use crate::api::Web;
 use crate::service::Service;
@@ -11,7 +11,6 @@ use crate::view::{DeliveryView, WebhookView};
 use crate::webhooks::Event;
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use quorate_core::Error;
 use serde::Deserialize;
@@ -75,7 +74,7 @@ pub async fn add(State(web): State<Web>, posted: Posted<NewWebhook>) -> Page {
     match added {
         Ok((_, secret)) => page(&Webhooks { made: Some(secret), ..listed(&web, &visitor).await? }),
         Err(error) => {
-            let status: StatusCode = crate::api::status(error.code);
+            let status = status_of(Some(&error));
             page_with(status, &Webhooks { error: Some(error), typed, ..listed(&web, &visitor).await? })
         }
     }

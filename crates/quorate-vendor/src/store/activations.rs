@@ -207,10 +207,12 @@ pub fn of_certificate(session: &mut Session<'_>, certificate: &str) -> Result<Op
     session.find(&select, values![certificate])?.map(activation).transpose()
 }
 
-/// The certificates that this machine has had of this key, the oldest first.
+/// The certificates that this machine has had of this key, the one that it was given last at the end. One that was given
+/// by telephone may have been given again.
 pub fn certificates(session: &mut Session<'_>, key: KeyId, machine: ShortHardwareId) -> Result<Vec<String>> {
     let select = "SELECT certificate FROM activation
-         WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND certificate IS NOT NULL ORDER BY id";
+         WHERE key_group = $1 AND serial = $2 AND hardware = $3 AND certificate IS NOT NULL
+         GROUP BY certificate ORDER BY max(id)";
     let rows = session.rows(select, values![key.group(), key.serial(), machine.to_string()])?;
     rows.into_iter().map(|mut row| row.take()).collect()
 }
@@ -279,5 +281,6 @@ const SELECT: &str = "SELECT id, key_group, serial, hardware, how, at, certifica
     WHEN EXISTS (SELECT 1 FROM revoked_certificate AS revoked WHERE revoked.certificate = activation.certificate) THEN 2
     WHEN EXISTS (SELECT 1 FROM activation AS later WHERE later.key_group = activation.key_group
         AND later.serial = activation.serial AND later.hardware = activation.hardware
-        AND later.certificate IS NOT NULL AND later.id > activation.id) THEN 1
+        AND later.certificate <> activation.certificate AND later.id > (SELECT max(same.id) FROM activation AS same
+            WHERE same.certificate = activation.certificate)) THEN 1
     ELSE 0 END, released FROM activation";

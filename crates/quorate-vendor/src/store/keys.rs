@@ -4,7 +4,7 @@
 //! nobody, and go when the run does not come to its end.
 
 use quorate_core::product_key::{KeyId, PartialKey, Verifier};
-use quorate_core::{Code, Error, Result, Timestamp};
+use quorate_core::{Code, Error, Result, Timestamp, words};
 use quorate_edge::sql::{Row, Session, Value, values};
 use zeroize::Zeroizing;
 
@@ -131,8 +131,9 @@ pub fn reserve(session: &mut Session<'_>, group: u16, count: u32) -> Result<u32>
         Error::new(
             Code::SerialsUsedUp,
             format!(
-                "key group {group} has {} serials left; {count} are wanted",
-                KeyId::MAX_SERIAL.saturating_sub(last)
+                "key group {group} has {} left; {} wanted",
+                words::counted(KeyId::MAX_SERIAL.saturating_sub(last), "serial"),
+                words::are(count)
             ),
             "add another key group for the same SKU to the product file",
         )

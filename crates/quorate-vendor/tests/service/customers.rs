@@ -95,6 +95,14 @@ fn a_file_of_customers_is_taken_whole_or_not_at_all() {
             "nothing of new.csv was taken: line 2: a quote that opens here is closed in a later line only; \
              line 4: a customer has no name",
         );
+        refused(
+            b"name\nfine\n\"",
+            "nothing of new.csv was taken: line 3: a quote that opens here is not closed",
+        );
+        refused(
+            b"\"name\nfine\n",
+            "nothing of new.csv was taken: line 1: a quote that opens here is not closed",
+        );
         refused(b"name\nfine\n\xff\xfe\n", "nothing of new.csv was taken: line 3: it is not UTF-8");
         refused(b"name\n", "new.csv has no rows");
         refused(b"", "new.csv has no rows");

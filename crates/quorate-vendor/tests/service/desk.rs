@@ -92,8 +92,10 @@ fn the_desk_looks_before_it_gives() {
         let service = place.service();
         let (host, mak) = (key(&service, HOST_KEYS), key(&service, MAKS));
         let cost = |key: &ProductKey, machine| service.inquire(&installation_id(key, machine)).unwrap().cost;
-        let said =
-            |key: &ProductKey, machine| service.inquire(&installation_id(key, machine)).unwrap().cost_said();
+        let said = |key: &ProductKey, machine| {
+            let inquiry = service.inquire(&installation_id(key, machine)).unwrap();
+            inquiry.cost.ok().map(|cost| cost.said(&inquiry.usage))
+        };
         assert_eq!(cost(&host, 1).unwrap_err().code, Code::SlotsUsedUp);
         assert_eq!(said(&host, 1), None);
         for key in [&host, &mak] {

@@ -160,7 +160,7 @@ fn a_group_has_so_many_serials() {
         refused(
             service.issue_few(&Issue::of(MAKS, 1)),
             Code::SerialsUsedUp,
-            "key group 97 has 0 serials left; 1 are wanted",
+            "key group 97 has 0 serials left; 1 is wanted",
         );
         // Other groups have their own, and the keys that there are go on.
         key(&service, HOST_KEYS);

@@ -175,6 +175,29 @@ fn a_host_is_revoked_with_what_it_had_before() {
     });
 }
 
+/// A certificate that was given by telephone, and again after the machine was released, is newer than one between.
+#[test]
+fn a_certificate_that_is_given_again_is_the_newest() {
+    in_both(|place| {
+        let service = place.service();
+        let key = key(&service, HOST_KEYS);
+        service.pack(key.id(), 1).unwrap();
+        service.confirm(&installation_id(&key, 1)).unwrap();
+        activate_host(&service, &key, 1).unwrap();
+        service.release_machine(key.id(), ShortHardwareId([1; 6])).unwrap();
+        service.confirm(&installation_id(&key, 1)).unwrap();
+        let filter = ActivationFilter { key: Some(key.id()), ..ActivationFilter::default() };
+        let listed = service.activations(&filter, 9).unwrap();
+        let standings: Vec<Standing> = listed.iter().map(|one| one.standing.unwrap()).collect();
+        assert_eq!(standings, [Standing::Current, Standing::Superseded, Standing::Current]);
+        let [again, between, first] =
+            [0, 1, 2].map(|index: usize| listed[index].certificate.clone().unwrap());
+        assert_eq!(again, first);
+        let host = service.revoke_certificate(&between).unwrap();
+        assert_eq!((host.revoked, host.newer), (vec![between], Some(again)));
+    });
+}
+
 #[test]
 fn what_is_revoked_is_in_the_next_list() {
     in_both(|place| {
