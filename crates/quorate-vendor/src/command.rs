@@ -1,5 +1,6 @@
 //! The command line of `quorate-vendor`.
 
+mod choices;
 mod keys;
 mod output;
 mod safekeeping;
@@ -384,6 +385,7 @@ fn check<W: Write>(config: &Config, output: &mut Output<'_, W>) -> Result<()> {
 fn product<W: Write>(command: ProductCommand, service: &Service, output: &mut Output<'_, W>) -> Result<()> {
     match command {
         ProductCommand::Import { file } => {
+            let before = service.newest()?.map(|before| before.catalog.number);
             let current = service.import(products::read_products(&file)?)?;
             let (number, products) = (current.catalog.number, &current.catalog.products);
             let (applications, skus, groups) =
@@ -392,6 +394,9 @@ fn product<W: Write>(command: ProductCommand, service: &Service, output: &mut Ou
                 "number": number, "applications": applications, "skus": skus, "key-groups": groups
             });
             output.say(&document, || {
+                if before == Some(number) {
+                    return format!("Nothing differs from catalog {number}, which stays the newest.");
+                }
                 format!(
                     "Catalog {number}: {applications} applications, {skus} SKUs, {groups} key groups.\n\
                      next: quorate-vendor key issue --group NUMBER"

@@ -511,6 +511,26 @@ fn the_phone_desk_helps_nobody_without_a_good_key() {
 }
 
 #[test]
+fn what_there_is_to_choose_from_is_listed() {
+    let vendor = Vendor::new();
+    vendor
+        .run(&["token", "add", "shop", "--scope", "write"])
+        .is_wrong_usage("[possible values: read, desk, keys, products, admin]");
+    let hook = ["webhook", "add", "https://shop.example/", "--event", "sale"];
+    vendor.run(&hook).is_wrong_usage("[possible values: activation, limit-near, limit-reached]");
+    vendor
+        .run(&["user", "add", "ann", "--role", "boss"])
+        .is_wrong_usage("[possible values: admin, support, read-only, customer]");
+}
+
+#[test]
+fn the_same_products_again_are_no_other_catalog() {
+    let vendor = Vendor::new();
+    let said = vendor.import(EXAMPLE.as_bytes()).succeeds();
+    assert_eq!(said, "Nothing differs from catalog 1, which stays the newest.\n");
+}
+
+#[test]
 fn slots_and_hosts_are_used_up_with_the_figures() {
     let vendor = Vendor::new();
     let key = vendor.key(HOST_KEYS);

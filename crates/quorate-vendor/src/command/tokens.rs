@@ -16,7 +16,7 @@ pub enum TokenCommand {
     Add {
         /// What will use it.
         name: String,
-        /// What it permits: read, desk, keys, products or admin; may be given more than once.
+        /// What it permits; may be given more than once.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
         /// For how many days it lasts; for ever, unless told.

@@ -17,7 +17,7 @@ pub enum UserCommand {
     Add {
         /// The name to sign in with; an address for mail is usual.
         name: String,
-        /// admin, support, read-only or customer.
+        /// What he may do.
         #[arg(long)]
         role: Role,
         /// For the role customer: whose keys are shown.

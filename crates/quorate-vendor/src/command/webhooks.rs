@@ -16,7 +16,7 @@ pub enum WebhookCommand {
     Add {
         /// Where the messages go: https, or http to this very machine.
         url: String,
-        /// Of what: activation, limit-near or limit-reached; may be given more than once.
+        /// Of what; may be given more than once.
         #[arg(long = "event", value_name = "EVENT", required = true)]
         events: Vec<Event>,
     },
