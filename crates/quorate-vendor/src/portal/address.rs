@@ -40,5 +40,5 @@ impl<T: DeserializeOwned> FromRequestParts<Web> for Asked<T> {
 
 /// Nothing has this address.
 pub(crate) fn nothing_here() -> Error {
-    Error::new(Code::NotFound, "there is nothing at this address", "go to a page by the links above")
+    Error::new(Code::NotFound, "there is nothing at this address", "go on from the first page")
 }
