@@ -229,6 +229,7 @@ impl Products {
             policy.check(name)?;
         }
         distinct("application id", self.applications.iter().map(|application| application.id))?;
+        self.check_sku_groups()?;
         distinct("activation id", self.skus.iter().map(|sku| sku.id))?;
         distinct("key group number", self.key_groups.iter().map(|group| group.number))?;
         for application in &self.applications {
@@ -246,6 +247,24 @@ impl Products {
             self.check_sku(sku)?;
         }
         self.key_groups.iter().try_for_each(|group| self.check_key_group(group))
+    }
+
+    /// Refuses a SKU that stands in the file twice, in two groups.
+    fn check_sku_groups(&self) -> Result<()> {
+        let mut groups = BTreeMap::new();
+        for sku in &self.skus {
+            let Some(group) = &sku.group else { continue };
+            match groups.insert(sku.id, group) {
+                Some(other) if other != group => {
+                    return Err(contradiction(
+                        format!("SKU {} is in two groups, {other:?} and {group:?}", sku.id),
+                        "let it stand in one; a host's key group may activate several groups",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn check_sku(&self, sku: &Sku) -> Result<()> {
@@ -455,6 +474,12 @@ pub(crate) mod tests {
             "key group 96 activates \"x\", but no SKU is in that group;",
         );
         begins(refused("/key-group/1/number", 96.into()), "key group number 96 appears twice;");
+        let mut twice = raw();
+        let mut second = twice["sku"][1].clone();
+        second["group"] = "elsewhere".into();
+        twice["sku"].as_array_mut().unwrap().push(second);
+        let said = serde_json::from_value::<Products>(twice).unwrap_err().to_string();
+        assert!(said.contains(" is in two groups, ") && said.contains("and \"elsewhere\"; let it"), "{said}");
         begins(
             refused("/key-group/1/number", 5_000.into()),
             "key group 5000 does not fit into a product key;",

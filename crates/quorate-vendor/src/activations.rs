@@ -136,7 +136,7 @@ impl Service {
                 return Err(Error::new(
                     Code::NotFound,
                     format!("product key {id} does not count machine {machine}"),
-                    format!("`quorate-vendor key show {id}` lists the machines that count"),
+                    format!("compare it with the machines that the key's page, or `quorate-vendor key show {id}`, lists"),
                 ));
             }
             let detail = serde_json::json!({ "machine": machine.to_string(), "activations": released });

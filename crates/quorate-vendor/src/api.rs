@@ -281,7 +281,7 @@ async fn nothing_here(State(web): State<Web>, headers: HeaderMap) -> Response {
 
 /// The same: the address is one that a form goes to, say.
 async fn wrong_method(State(web): State<Web>, headers: HeaderMap) -> Response {
-    let page = portal::astray(&web, &headers, StatusCode::METHOD_NOT_ALLOWED, &portal::nothing_here()).await;
+    let page = portal::astray(&web, &headers, StatusCode::METHOD_NOT_ALLOWED, &portal::no_page()).await;
     let what = "this path does not take requests of this method";
     let problem = || refusal(StatusCode::METHOD_NOT_ALLOWED, Error::new(Code::RequestInvalid, what, PATHS));
     page.unwrap_or_else(problem)

@@ -102,7 +102,9 @@ pub(crate) fn named(session: &mut Session<'_>, name: &str) -> Result<Customer> {
     let like: Vec<String> =
         customers::list(session, name, "", 3)?.into_iter().map(|customer| customer.name).collect();
     let next = match like.is_empty() {
-        true => format!("`quorate-vendor customer add {name:?}`, or correct the name"),
+        true => {
+            format!("correct the name, or add the customer first (`quorate-vendor customer add {name:?}`)")
+        }
         false => format!("did you mean {}?", like.join(", ")),
     };
     Err(Error::new(Code::CustomerUnknown, format!("there is no customer {name:?}"), next))
@@ -191,12 +193,21 @@ pub(crate) fn read_csv<T: serde::de::DeserializeOwned>(
         .trim(csv::Trim::All)
         .flexible(true)
         .from_reader(ended.as_slice());
-    let at = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
+    let (mut line, mut counted) = (1, 0);
+    // The reader takes a row to begin above the empty lines before it.
+    let mut line_of = |position: Option<&csv::Position>| {
+        let begin = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or(counted);
+        let empty = ended.iter().skip(begin).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let ends = ended.get(counted..begin + empty).unwrap_or_default();
+        line += ends.iter().filter(|byte| **byte == b'\n').count() as u64;
+        counted = begin + empty;
+        line
+    };
     let (mut rows, mut bad) = (Vec::new(), Vec::new());
     for record in reader.byte_records() {
         match record {
-            Ok(record) => rows.push((at(record.position()), record)),
-            Err(error) => bad.push((at(error.position()), reason(&error))),
+            Ok(record) => rows.push((line_of(record.position()), record)),
+            Err(error) => bad.push((line_of(error.position()), reason(&error))),
         }
     }
     if let Some((line, last)) = rows.pop()

@@ -30,7 +30,7 @@ use fault::Fault;
 use quorate_core::{Code, Error};
 use session::Visitor;
 
-pub(crate) use address::nothing_here;
+pub(crate) use address::{no_page, nothing_here};
 pub(crate) use fault::astray;
 
 /// The pages.

@@ -613,7 +613,8 @@ fn a_wrong_address_is_a_page() {
             ("/keys/none", 404, "Q704"),
             ("/customers/none", 404, "Q704"),
             ("/customers/99", 404, "Q407"),
-            ("/products/import", 405, "Q704"),
+            ("/products/import", 405, "Q306"),
+            ("/desk/confirm", 405, "Q306"),
             ("/activations?before=x", 400, "Q306"),
             ("/keys?group=x", 400, "Q306"),
         ] {

@@ -42,3 +42,9 @@ impl<T: DeserializeOwned> FromRequestParts<Web> for Asked<T> {
 pub(crate) fn nothing_here() -> Error {
     Error::new(Code::NotFound, "there is nothing at this address", "go on from the first page")
 }
+
+/// The address is where a form goes, and no page.
+pub(crate) fn no_page() -> Error {
+    let what = "this address takes what a form sends, and shows nothing by itself";
+    Error::new(Code::RequestInvalid, what, "go back to the form, or on from the first page")
+}

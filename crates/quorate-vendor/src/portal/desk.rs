@@ -120,7 +120,14 @@ pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     let confirmed = match confirmed {
         Ok(confirmed) => confirmed,
         // It may have changed since it was looked at.
-        Err(error) => return desk(&web, &visitor, typed, Some(error), None),
+        Err(error) => {
+            let looked = match typed.concat().parse::<InstallationId>() {
+                Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::inquire).await.ok(),
+                Err(_) => None,
+            };
+            let looked = looked.map(|inquiry| Looked { usage: UsageView::from(&inquiry.usage), cost: None });
+            return desk(&web, &visitor, typed, Some(error), looked);
+        }
     };
     let confirmation_id = confirmed.confirmation_id.to_string();
     let groups = ('A'..).zip(confirmation_id.split('-'));

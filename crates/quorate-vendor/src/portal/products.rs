@@ -1,7 +1,7 @@
 //! Products: what is signed, and what a changed product file would change.
 
 use super::session::{Posted, Visitor};
-use super::{Frame, Page, filters, page};
+use super::{Frame, Page, filters, page_with, status_of};
 use crate::access::Scope;
 use crate::api::Web;
 use crate::products::parse_products;
@@ -90,7 +90,8 @@ async fn page_of(web: &Web, visitor: &Visitor, changed: Option<String>) -> Page 
         Some(Err(error)) => (None, Some(error)),
     };
     let frame = Frame::of(visitor, web, "/products");
-    page(&ProductsPage { frame, newest, groups, history, file, differences, error })
+    let status = status_of(error.as_ref());
+    page_with(status, &ProductsPage { frame, newest, groups, history, file, differences, error })
 }
 
 fn differences_of(service: &Service, file: &str) -> Result<Vec<String>> {

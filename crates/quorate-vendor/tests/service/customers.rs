@@ -95,6 +95,14 @@ fn a_file_of_customers_is_taken_whole_or_not_at_all() {
             "nothing of new.csv was taken: line 2: a quote that opens here is closed in a later line only; \
              line 4: a customer has no name",
         );
+        // Empty lines are no rows, and count as lines.
+        for ends in ["\n", "\r\n"] {
+            let csv = "name,note\nA,x\n\n,empty\n\n\nB\n".replace('\n', ends);
+            refused(
+                csv.as_bytes(),
+                "nothing of new.csv was taken: line 4: a customer has no name; line 7: it has 1 field, not 2",
+            );
+        }
         refused(
             b"name\nfine\n\"",
             "nothing of new.csv was taken: line 3: a quote that opens here is not closed",
