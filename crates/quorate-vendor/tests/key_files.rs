@@ -85,3 +85,19 @@ fn keys_that_nobody_has_seen_are_not_issued() {
     let shown = vendor.run(&["key", "issue", "--group", &MAKS.to_string()]).succeeds();
     assert!(shown.starts_with("00097-000-000003  "), "{shown}");
 }
+
+/// However many keys a customer has, each is shown.
+#[test]
+fn every_key_of_a_customer_is_shown() {
+    let vendor = Vendor::new();
+    vendor.run(&["customer", "add", "Fabrikam"]).succeeds();
+    let issue = ["key", "issue", "--group", "97", "--count", "1001", "--customer", "Fabrikam"];
+    vendor.run(&issue).succeeds();
+    let shown = vendor.run(&["customer", "show", "Fabrikam"]).succeeds();
+    let ids = |shown: &str| shown.lines().filter(|line| line.starts_with("Product key: ")).count();
+    assert_eq!(ids(&shown), 1_001);
+    assert!(shown.contains("Product key:   00097-000-001001 "));
+    let shown = vendor.run(&["--json", "customer", "show", "Fabrikam"]).succeeds();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["keys"].as_array().unwrap().len(), 1_001);
+}
