@@ -228,7 +228,7 @@ fn unknown_group(key: &ProductKey, clients: &[Client]) -> Error {
             key.id().group(),
             catalogs.join("; ")
         ),
-        "it may be another vendor's: compare the key with its certificate; if the product is newer, register the vendor's newest catalog: \
-         `quorate register`",
+        "it may be another vendor's: compare the key with its certificate; if the product is newer, register the \
+         vendor's newest catalog: `quorate register`",
     )
 }

@@ -301,6 +301,14 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// A typed text as an error shows it, where somebody may have typed a product key: what is as long as one is not repeated.
+pub fn quoted_unless_a_key(text: &str) -> String {
+    match text.chars().count() {
+        length if length >= LENGTH => format!("one of {length} characters"),
+        _ => format!("{text:?}"),
+    }
+}
+
 /// A run of bits in the head.
 struct Field {
     low: u32,

@@ -3,6 +3,7 @@
 use crate::once::Once;
 use crate::service::Service;
 use crate::store::customers::{self, Customer};
+use quorate_core::product_key::quoted_unless_a_key;
 use quorate_core::{Code, Error, Result, words};
 use quorate_edge::sql::Session;
 use serde::Deserialize;
@@ -259,12 +260,8 @@ fn check_columns(headers: &csv::ByteRecord, file: &str, needed: &[&str], wanted:
     }
     let perhaps =
         if wanted.is_empty() { String::new() } else { format!(", and if wanted {}", wanted.join(", ")) };
-    // A file without names of columns begins with a row, and what is long in it may be a product key.
-    let shown = |name: &String| match name.chars().count() {
-        0..=LONGEST_COLUMN => format!("{name:?}"),
-        length => format!("one of {length} characters"),
-    };
-    let found: Vec<String> = found.iter().map(shown).collect();
+    // A file without names of columns begins with a row.
+    let found: Vec<String> = found.iter().map(|name| quoted_unless_a_key(name)).collect();
     Err(Error::new(
         Code::DocumentInvalid,
         format!("line 1 of {file} names the columns {}", found.join(", ")),
@@ -301,8 +298,6 @@ pub(crate) fn refuse_lines(file: &str, mut bad: Vec<(u64, String)>) -> Result<()
 /// With a comma behind the last row of a file: where a quote is not closed, both are part of one field of that row, and no
 /// row of two.
 const LAST_ROW: &[u8] = b"end of the file";
-/// A product key has 25 characters.
-const LONGEST_COLUMN: usize = 20;
 const LONGEST_NOTE: usize = 2_000;
 /// An error is read by a person.
 const NAMED_LINES: usize = 10;

@@ -9,10 +9,14 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use quorate_core::product_key::quoted_unless_a_key;
 use quorate_core::{Code, Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{Object, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
 use zeroize::Zeroizing;
 
 /// The sender, by the token.
@@ -78,26 +82,25 @@ impl<T: DeserializeOwned + IntoParams> FromRequestParts<Web> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Web) -> std::result::Result<Self, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
-        let known: Vec<String> =
-            T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect();
+        let known = T::into_params(|| None);
         let mut given = BTreeSet::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if !known.iter().any(|known| *known == name) {
-                let what = format!("the query has no parameter {}", shown(&name));
-                let next = format!("its parameters are: {}", known.join(", "));
-                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, next)));
-            }
+            let refuse =
+                |what: String, next: &str| Refusal::from(Error::new(Code::RequestInvalid, what, next));
+            let Some(parameter) = known.iter().find(|known| known.name == name) else {
+                let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
+                let what = format!("the query has no parameter {}", quoted_unless_a_key(&name));
+                return Err(refuse(what, &format!("its parameters are: {}", names.join(", "))));
+            };
             // Each by itself, so that the one that cannot be read is named.
             let one = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
-            if let Err(error) = read::<T>(&one) {
-                let takes = takes(&error).unwrap_or("a value of another form");
+            if read::<T>(&one).is_err() {
                 // What was given may be a product key in the wrong place, so it is not repeated.
-                let what = format!("the parameter {name} of the query takes {takes}");
-                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, COMPARE)));
+                let what = format!("the parameter {name} of the query takes {}", takes(parameter));
+                return Err(refuse(what, COMPARE));
             }
             if !given.insert(name.clone()) {
-                let what = format!("the query has the parameter {name} twice");
-                return Err(Refusal::from(Error::new(Code::RequestInvalid, what, "give it once")));
+                return Err(refuse(format!("the query has the parameter {name} twice"), "give it once"));
             }
         }
         read(query).map(Self).map_err(|error| invalid("the query", &error))
@@ -109,13 +112,21 @@ fn read<T: DeserializeOwned>(query: &str) -> std::result::Result<T, String> {
     Query::try_from_uri(&uri).map(|Query(read)| read).map_err(|error| error.body_text())
 }
 
-/// What a parameter takes, by why it could not be read.
-fn takes(error: &str) -> Option<&'static str> {
-    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
-    if says(&["invalid digit", "cannot parse integer", "number too"]) {
-        return Some("a number");
+/// What a parameter takes, as it is described.
+fn takes(parameter: &Parameter) -> &'static str {
+    let Some(RefOr::T(Schema::Object(Object { schema_type, .. }))) = &parameter.schema else {
+        return "a value of another form";
+    };
+    let is = |wanted: Type| match schema_type {
+        SchemaType::Type(one) => *one == wanted,
+        SchemaType::Array(several) => several.contains(&wanted),
+        SchemaType::AnyValue => false,
+    };
+    match (is(Type::Integer), is(Type::Boolean)) {
+        (true, _) => "a number",
+        (_, true) => "true or false",
+        _ => "a value of another form",
     }
-    says(&["`true` or `false`"]).then_some("true or false")
 }
 
 /// What stands in the path of a request.
@@ -183,14 +194,4 @@ fn invalid(what: &str, why: &str) -> Refusal {
     Refusal::from(Error::new(Code::RequestInvalid, format!("{what} cannot be read: {why}"), COMPARE))
 }
 
-/// What is long may be a product key in the wrong place, so it is not repeated.
-fn shown(name: &str) -> String {
-    match name.chars().count() {
-        0..=LONGEST_PARAMETER => format!("{name:?}"),
-        length => format!("of {length} characters"),
-    }
-}
-
-/// A product key has 25 characters.
-const LONGEST_PARAMETER: usize = 20;
 const COMPARE: &str = "compare it with the description of the interface (GET /openapi.json)";

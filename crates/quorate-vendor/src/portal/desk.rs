@@ -71,10 +71,7 @@ impl Typed {
 pub async fn look(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     let Posted { visitor, form, .. } = posted;
     let typed = form.groups();
-    let inquiry = match typed.concat().parse::<InstallationId>() {
-        Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::inquire).await,
-        Err(error) => Err(error),
-    };
+    let inquiry = at_desk(&web, &visitor, &typed, Service::inquire).await;
     // Who is refused here asks for no Confirmation ID; he is counted as one who did.
     let refused = match &inquiry {
         Ok(Inquiry { cost: Err(error), .. }) | Err(error) => Some(error.clone()),
@@ -112,20 +109,14 @@ struct Letter {
 pub async fn confirm(State(web): State<Web>, posted: Posted<Typed>) -> Page {
     let Posted { visitor, form, .. } = posted;
     let typed = form.groups();
-    let confirmed = match typed.concat().parse::<InstallationId>() {
-        Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::confirm).await,
-        Err(error) => Err(error),
-    };
+    let confirmed = at_desk(&web, &visitor, &typed, Service::confirm).await;
     web.count_confirmation(by(&visitor), &confirmed);
     let confirmed = match confirmed {
         Ok(confirmed) => confirmed,
         // It may have changed since it was looked at.
         Err(error) => {
-            let looked = match typed.concat().parse::<InstallationId>() {
-                Ok(installation_id) => at_desk(&web, &visitor, installation_id, Service::inquire).await.ok(),
-                Err(_) => None,
-            };
-            let looked = looked.map(|inquiry| Looked { usage: UsageView::from(&inquiry.usage), cost: None });
+            let inquiry = at_desk(&web, &visitor, &typed, Service::inquire).await.ok();
+            let looked = inquiry.map(|inquiry| Looked { usage: UsageView::from(&inquiry.usage), cost: None });
             return desk(&web, &visitor, typed, Some(error), looked);
         }
     };
@@ -148,13 +139,14 @@ fn by(visitor: &Visitor) -> &'static str {
     if visitor.signed_in.account.customer.is_none() { "desk" } else { "customer" }
 }
 
-/// Asks the vendor's desk for anybody, the customer's own for its keys alone.
+/// Asks of the Installation ID that was typed: the vendor's desk for anybody, the customer's own for its keys alone.
 async fn at_desk<T: Send + 'static>(
     web: &Web,
     visitor: &Visitor,
-    installation_id: InstallationId,
+    typed: &[String],
     question: fn(&Service, &InstallationId) -> Result<T>,
 ) -> Result<T> {
+    let installation_id: InstallationId = typed.concat().parse()?;
     let answer = if visitor.signed_in.account.customer.is_none() {
         visitor.ask(web, Scope::Desk, move |service| question(service, &installation_id)).await
     } else {
